@@ -1,0 +1,378 @@
+//! Elementwise activations: value, range of values, range of slopes, and the difference rule.
+
+use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
+
+use libm::{erfc, exp, expm1, log1p, tanh};
+
+use crate::error::{Error, Result};
+use crate::interval::Interval;
+
+/// `1 / sqrt(2 pi)`, the standard normal density at 0.
+const NORMAL_DENSITY_AT_ZERO: f64 = 0.398_942_280_401_432_7;
+/// `sqrt(2 / pi)` and the cubic coefficient of the tanh form of GELU.
+const GELU_TANH: (f64, f64) = (0.797_884_560_802_865_4, 0.044_715);
+const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
+const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
+
+/// An elementwise function with its parameters, as Keras 3 defines it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Activation {
+    /// `x`.
+    Linear,
+    /// `max_value` above it, `x` down to `threshold`, `negative_slope (x - threshold)` below.
+    Relu {
+        /// Slope below the threshold.
+        negative_slope: f64,
+        /// Saturation value, or infinity.
+        max_value: f64,
+        /// Where the linear part begins.
+        threshold: f64,
+    },
+    /// `positive_slope x` above 0, `amplitude (exp(rate x) - 1)` below: ELU, CELU, SELU.
+    ExponentialLinear {
+        /// Slope above 0.
+        positive_slope: f64,
+        /// Minus the limit towards minus infinity.
+        amplitude: f64,
+        /// Rate of the exponential.
+        rate: f64,
+    },
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `ln(1 + exp(x))`.
+    Softplus,
+    /// `x / (1 + |x|)`.
+    Softsign,
+    /// `exp(x)`.
+    Exponential,
+    /// `x Phi(x)`, the exact form.
+    Gelu,
+    /// The tanh approximation of GELU.
+    GeluTanh,
+    /// `x sigmoid(x)`.
+    Silu,
+    /// `x tanh(softplus(x))`.
+    Mish,
+    /// `clip(x + 3, 0, 6) / 6`.
+    HardSigmoid,
+    /// `x hard_sigmoid(x)`.
+    HardSilu,
+    /// `clip(x, -1, 1)`.
+    HardTanh,
+    /// `ln sigmoid(x)`.
+    LogSigmoid,
+}
+
+/// A stationary point and the function there.
+type Extremum = (f64, f64);
+
+impl Activation {
+    /// The activation called `kind` with the given parameters; missing ones take Keras' defaults.
+    pub fn parse(kind: &str, parameters: &[(String, f64)]) -> Result<Self> {
+        let get = |name: &str, default: f64| {
+            parameters.iter().find(|(key, _)| key == name).map_or(default, |&(_, value)| value)
+        };
+        let plain_relu = |negative_slope, max_value| Self::Relu {
+            negative_slope,
+            max_value,
+            threshold: get("threshold", 0.0),
+        };
+        let activation = match kind {
+            "linear" => Self::Linear,
+            "relu" => plain_relu(get("negative_slope", 0.0), get("max_value", f64::INFINITY)),
+            "relu6" => plain_relu(0.0, 6.0),
+            "leaky_relu" => plain_relu(get("negative_slope", 0.2), f64::INFINITY),
+            "elu" => Self::exponential_linear(1.0, get("alpha", 1.0), 1.0),
+            "celu" => {
+                let alpha = get("alpha", 1.0);
+                Self::exponential_linear(1.0, alpha, 1.0 / alpha)
+            }
+            "selu" => Self::exponential_linear(SELU_SCALE, SELU_SCALE * SELU_ALPHA, 1.0),
+            "sigmoid" => Self::Sigmoid,
+            "tanh" => Self::Tanh,
+            "softplus" => Self::Softplus,
+            "softsign" => Self::Softsign,
+            "exponential" => Self::Exponential,
+            "gelu" => Self::Gelu,
+            "gelu_tanh" => Self::GeluTanh,
+            "silu" => Self::Silu,
+            "mish" => Self::Mish,
+            "hard_sigmoid" => Self::HardSigmoid,
+            "hard_silu" => Self::HardSilu,
+            "hard_tanh" => Self::HardTanh,
+            "log_sigmoid" => Self::LogSigmoid,
+            other => {
+                return Err(Error::Config {
+                    field: "activation",
+                    expected: "a kind the engine knows".into(),
+                    got: other.into(),
+                });
+            }
+        };
+        activation.checked()
+    }
+
+    fn exponential_linear(positive_slope: f64, amplitude: f64, rate: f64) -> Self {
+        Self::ExponentialLinear { positive_slope, amplitude, rate }
+    }
+
+    fn checked(self) -> Result<Self> {
+        let sound = match self {
+            Self::Relu { negative_slope, max_value, threshold } => {
+                negative_slope.is_finite() && threshold.is_finite() && max_value >= threshold
+            }
+            Self::ExponentialLinear { amplitude, rate, .. } => {
+                amplitude.is_finite() && amplitude > 0.0 && rate.is_finite() && rate > 0.0
+            }
+            _ => true,
+        };
+        if sound {
+            return Ok(self);
+        }
+        Err(Error::Config {
+            field: "activation",
+            expected: "finite parameters, alpha > 0, max_value >= threshold".into(),
+            got: format!("{self:?}"),
+        })
+    }
+
+    /// The function at `x`; at an infinite `x` its limit.
+    pub fn value(self, x: f64) -> f64 {
+        if x == f64::NEG_INFINITY {
+            match self {
+                Self::Gelu | Self::GeluTanh | Self::Silu | Self::Mish | Self::HardSilu => {
+                    return 0.0;
+                }
+                Self::Softsign => return -1.0,
+                _ => {}
+            }
+        } else if x == f64::INFINITY && self == Self::Softsign {
+            return 1.0;
+        }
+        match self {
+            Self::Linear => x,
+            Self::Relu { negative_slope, max_value, threshold } => {
+                if x >= max_value {
+                    max_value
+                } else if x >= threshold {
+                    x
+                } else if negative_slope == 0.0 {
+                    0.0
+                } else {
+                    negative_slope * (x - threshold)
+                }
+            }
+            Self::ExponentialLinear { positive_slope, amplitude, rate } => {
+                if x > 0.0 {
+                    positive_slope * x
+                } else {
+                    amplitude * expm1(rate * x)
+                }
+            }
+            Self::Sigmoid => sigmoid(x),
+            Self::Tanh => tanh(x),
+            Self::Softplus => softplus(x),
+            Self::Softsign => x / (1.0 + x.abs()),
+            Self::Exponential => exp(x),
+            Self::Gelu => 0.5 * x * erfc(-x * FRAC_1_SQRT_2),
+            Self::GeluTanh => x * sigmoid(2.0 * gelu_tanh_argument(x)),
+            Self::Silu => x * sigmoid(x),
+            Self::Mish => x * tanh(softplus(x)),
+            Self::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
+            Self::HardSilu => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+            Self::HardTanh => x.clamp(-1.0, 1.0),
+            Self::LogSigmoid => -softplus(-x),
+        }
+    }
+
+    /// The derivative of a smooth kind at `x`; at a kink, that of the right side.
+    fn slope(self, x: f64) -> f64 {
+        if self == Self::Softsign {
+            return 1.0 / ((1.0 + x.abs()) * (1.0 + x.abs()));
+        }
+        // Beyond this every slope below has reached its limit, and inf * 0 cannot occur.
+        let x = x.clamp(-1e4, 1e4);
+        match self {
+            Self::Sigmoid => sigmoid(x) * sigmoid(-x),
+            Self::Tanh => 4.0 * sigmoid(2.0 * x) * sigmoid(-2.0 * x),
+            Self::Softplus => sigmoid(x),
+            Self::Exponential => exp(x),
+            Self::Gelu => {
+                0.5 * erfc(-x * FRAC_1_SQRT_2) + x * NORMAL_DENSITY_AT_ZERO * exp(-0.5 * x * x)
+            }
+            Self::GeluTanh => {
+                let s = sigmoid(2.0 * gelu_tanh_argument(x));
+                let inner = 2.0 * GELU_TANH.0 * (1.0 + 3.0 * GELU_TANH.1 * x * x);
+                s + x * s * sigmoid(-2.0 * gelu_tanh_argument(x)) * inner
+            }
+            Self::Silu => sigmoid(x) * (1.0 + x * sigmoid(-x)),
+            Self::Mish => {
+                let t = tanh(softplus(x));
+                t + x * (1.0 - t * t) * sigmoid(x)
+            }
+            Self::HardSilu => {
+                if x < -3.0 {
+                    0.0
+                } else if x < 3.0 {
+                    (2.0 * x + 3.0) / 6.0
+                } else {
+                    1.0
+                }
+            }
+            Self::LogSigmoid => sigmoid(-x),
+            Self::ExponentialLinear { positive_slope, amplitude, rate } => {
+                if x > 0.0 {
+                    positive_slope
+                } else {
+                    amplitude * rate * exp(rate * x)
+                }
+            }
+            Self::HardSigmoid => f64::from(u8::from((-3.0..3.0).contains(&x))) / 6.0,
+            Self::HardTanh => f64::from(u8::from((-1.0..1.0).contains(&x))),
+            Self::Linear | Self::Relu { .. } | Self::Softsign => 1.0,
+        }
+    }
+
+    /// Where the function itself turns (constants computed to 18 digits).
+    fn value_extrema(self) -> &'static [Extremum] {
+        match self {
+            Self::Gelu => &[(-0.751_791_524_693_564_4, -0.169_971_207_479_903_66)],
+            Self::GeluTanh => &[(-0.752_461_422_071_016_2, -0.170_040_750_571_254_05)],
+            Self::Silu => &[(-1.278_464_542_761_073_8, -0.278_464_542_761_073_8)],
+            Self::Mish => &[(-1.192_431_214_515_495_2, -0.308_843_413_017_250_4)],
+            Self::HardSilu => &[(-1.5, -0.375)],
+            _ => &[],
+        }
+    }
+
+    /// Where the slope turns or jumps, and the most extreme slope there.
+    fn slope_extrema(self) -> &'static [Extremum] {
+        match self {
+            Self::Sigmoid => &[(0.0, 0.25)],
+            Self::Tanh | Self::Softsign => &[(0.0, 1.0)],
+            Self::Gelu => &[(-SQRT_2, -0.128_904_145_185_154_8), (SQRT_2, 1.128_904_145_185_154_8)],
+            Self::GeluTanh => &[
+                (-1.418_504_008_790_828_4, -0.128_993_068_658_771_77),
+                (1.418_504_008_790_828_4, 1.128_993_068_658_771_8),
+            ],
+            Self::Silu => &[
+                (-2.399_357_280_515_468, -0.099_839_320_128_866_92),
+                (2.399_357_280_515_468, 1.099_839_320_128_867),
+            ],
+            Self::Mish => &[
+                (-2.256_376_396_360_793, -0.112_526_122_389_462_55),
+                (1.490_571_179_485_428_5, 1.088_498_161_251_727_9),
+            ],
+            Self::HardSilu => &[(-3.0, -0.5), (3.0, 1.5)],
+            _ => &[],
+        }
+    }
+
+    /// Interval of the values over `x` (eq. of `docs/method.md`, "Value intervals").
+    pub fn value_range(self, x: Interval) -> Interval {
+        let mut range = Interval::new(self.value(x.lower), self.value(x.lower));
+        let mut include = |value: f64| range = range.hull(Interval::new(value, value));
+        include(self.value(x.upper));
+        for &(at, value) in self.value_extrema() {
+            if x.lower < at && at < x.upper {
+                include(value);
+            }
+        }
+        if let Self::Relu { max_value, threshold, .. } = self
+            && x.lower < threshold
+            && threshold <= x.upper
+        {
+            // Both sides of the (possible) jump.
+            include(0.0);
+            include(threshold.min(max_value));
+        }
+        if self.is_exact() { range } else { range.widened(16.0) }
+    }
+
+    /// Interval that contains every secant slope `(s(y) - s(x)) / (y - x)` over `x`.
+    pub fn slope_range(self, x: Interval) -> Interval {
+        match self {
+            Self::Linear => Interval::new(1.0, 1.0),
+            Self::Relu { negative_slope, max_value, threshold } => {
+                if threshold != 0.0 && x.lower < threshold && threshold <= x.upper {
+                    return Interval::UNBOUNDED;
+                }
+                piecewise(x, &[negative_slope, 1.0, 0.0], &[threshold, max_value])
+            }
+            Self::HardTanh => piecewise(x, &[0.0, 1.0, 0.0], &[-1.0, 1.0]),
+            Self::HardSigmoid => piecewise(x, &[0.0, 1.0 / 6.0, 0.0], &[-3.0, 3.0]).widened(4.0),
+            Self::ExponentialLinear { positive_slope, .. } => {
+                let left = self.slope(x.lower.min(0.0));
+                let right = if x.upper > 0.0 { positive_slope } else { self.slope(x.upper) };
+                // The slope jumps at 0: its limit from the left counts where 0 is inside.
+                let at_zero = if x.lower < 0.0 && x.upper > 0.0 { self.slope(0.0) } else { right };
+                let left = if x.lower >= 0.0 { right } else { left };
+                pad_slope(Interval::new(left.min(right).min(at_zero), left.max(right).max(at_zero)))
+            }
+            _ => {
+                let ends = [self.slope(x.lower), self.slope(x.upper)];
+                let mut range = Interval::new(ends[0].min(ends[1]), ends[0].max(ends[1]));
+                for &(at, slope) in self.slope_extrema() {
+                    if x.lower <= at && at <= x.upper {
+                        range = range.hull(Interval::new(slope, slope));
+                    }
+                }
+                pad_slope(range)
+            }
+        }
+    }
+
+    /// Interval of `s(v) - s(u)` for `u` in `before`, `v` in `after`, `v - u` in `difference`.
+    pub fn difference(self, before: Interval, after: Interval, difference: Interval) -> Interval {
+        if difference == Interval::ZERO {
+            return Interval::ZERO;
+        }
+        let by_slope = self.slope_range(before.hull(after)).times(difference);
+        by_slope.intersect(self.value_range(after).minus(self.value_range(before)))
+    }
+
+    /// Whether `value` is computed without a transcendental function.
+    fn is_exact(self) -> bool {
+        matches!(self, Self::Linear | Self::Relu { .. } | Self::HardTanh)
+    }
+}
+
+/// Slopes of the pieces that an interval touches with more than a point.
+fn piecewise(x: Interval, slopes: &[f64; 3], kinks: &[f64; 2]) -> Interval {
+    let touched = [
+        x.lower < kinks[0],
+        x.upper > kinks[0] && x.lower < kinks[1] || x.lower == x.upper,
+        x.upper > kinks[1],
+    ];
+    let mut range: Option<Interval> = None;
+    for (&slope, _) in slopes.iter().zip(touched).filter(|&(_, touched)| touched) {
+        let point = Interval::new(slope, slope);
+        range = Some(range.map_or(point, |range| range.hull(point)));
+    }
+    range.unwrap_or(Interval::ZERO)
+}
+
+/// Slopes are sums of products of rounded exponentials: a few units of 1.0's last place.
+fn pad_slope(range: Interval) -> Interval {
+    let range = range.widened(32.0);
+    Interval::new(range.lower - 4e-15, range.upper + 4e-15)
+}
+
+fn sigmoid(x: f64) -> f64 {
+    if x >= 0.0 {
+        1.0 / (1.0 + exp(-x))
+    } else {
+        let e = exp(x);
+        e / (1.0 + e)
+    }
+}
+
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + log1p(exp(-x.abs()))
+}
+
+fn gelu_tanh_argument(x: f64) -> f64 {
+    GELU_TANH.0 * (x + GELU_TANH.1 * x * x * x)
+}

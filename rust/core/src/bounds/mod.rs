@@ -1,0 +1,256 @@
+//! Value intervals of every unit, propagated from the input box.
+
+pub(crate) mod linear;
+
+use std::sync::Arc;
+
+use crate::error::{Error, Poll, Result};
+use crate::interval::{Interval, Intervals};
+use crate::network::{LayerNormalization, Network, NodeId, Op, PoolKind, ZeroPadding};
+
+/// The legitimate inputs: one interval for every input element, input by input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputBox(Vec<Arc<Intervals>>);
+
+impl InputBox {
+    /// Check the box against the network's inputs.
+    pub fn new(network: &Network, intervals: Vec<Intervals>) -> Result<Self> {
+        let inputs = network.inputs();
+        if intervals.len() != inputs.len() {
+            return Err(Error::Bounds(format!(
+                "the network has {} inputs, got bounds for {}",
+                inputs.len(),
+                intervals.len()
+            )));
+        }
+        for (&id, bounds) in inputs.iter().zip(&intervals) {
+            let node = network.node(id);
+            if bounds.lower.len() != node.len() || bounds.upper.len() != node.len() {
+                return Err(Error::Bounds(format!(
+                    "input '{}' of shape {:?} has {} elements, got {} lower and {} upper bounds",
+                    node.name,
+                    node.shape,
+                    node.len(),
+                    bounds.lower.len(),
+                    bounds.upper.len()
+                )));
+            }
+            if let Some(at) = bounds.iter().position(|b| !(b.is_finite() && b.lower <= b.upper)) {
+                let bad = bounds.get(at);
+                return Err(Error::Bounds(format!(
+                    "input '{}', element {at}: expected finite lower <= upper, got [{}, {}]",
+                    node.name, bad.lower, bad.upper
+                )));
+            }
+        }
+        Ok(Self(intervals.into_iter().map(Arc::new).collect()))
+    }
+}
+
+/// Value intervals of the nodes of a network; those nobody needs any more are dropped.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    values: Vec<Option<Arc<Intervals>>>,
+}
+
+impl Bounds {
+    /// Propagate the box through the whole network, keeping the nodes that `keep` marks.
+    pub fn propagate(
+        network: &Network,
+        input_box: &InputBox,
+        keep: &[bool],
+        poll: &mut Poll<'_>,
+    ) -> Result<Self> {
+        let nodes = network.nodes();
+        let mut readers_left: Vec<usize> = network.readers().iter().map(Vec::len).collect();
+        let mut bounds = Self { values: vec![None; nodes.len()] };
+        let mut boxes = input_box.0.iter();
+        for (id, node) in nodes.iter().enumerate() {
+            let value = match (&node.op, boxes.as_slice()) {
+                (Op::Input, [_, ..]) => boxes.next().map(Arc::clone),
+                _ => Some(Arc::new(bounds.value_of(network, id, poll)?)),
+            };
+            bounds.values[id] = value;
+            for &source in &node.sources {
+                readers_left[source] -= 1;
+                if readers_left[source] == 0 && !keep[source] {
+                    bounds.values[source] = None;
+                }
+            }
+        }
+        Ok(bounds)
+    }
+
+    /// The bounds after the ops of `changed` (in topological order) got other weights or sources.
+    pub fn updated(
+        &self,
+        network: &Network,
+        changed: &[NodeId],
+        poll: &mut Poll<'_>,
+    ) -> Result<Self> {
+        let mut bounds = self.clone();
+        for &id in changed {
+            bounds.values[id] = Some(Arc::new(bounds.value_of(network, id, poll)?));
+        }
+        Ok(bounds)
+    }
+
+    /// The intervals of node `id`.
+    ///
+    /// # Panics
+    /// If the node was dropped: callers keep what they read.
+    pub fn of(&self, id: NodeId) -> &Intervals {
+        self.values[id].as_deref().expect("a node that is read later is kept")
+    }
+
+    fn value_of(&self, network: &Network, id: NodeId, poll: &mut Poll<'_>) -> Result<Intervals> {
+        poll.check()?;
+        let node = network.node(id);
+        let sources: Vec<&Intervals> = node.sources.iter().map(|&source| self.of(source)).collect();
+        let channels = node.sources.first().map_or(1, |&source| network.node(source).last_axis());
+        if let Some(image) = linear_image(network, id, &sources, true, poll)? {
+            return Ok(image);
+        }
+        Ok(match &node.op {
+            Op::Activation(activation) => {
+                sources[0].iter().map(|interval| activation.value_range(interval)).collect()
+            }
+            Op::Softmax => softmax(sources[0], channels),
+            Op::LayerNormalization(norm) => layer_normalization(norm, node.len(), channels),
+            Op::Pool(_, window) => (0..window.positions() * channels)
+                .map(|index| {
+                    let (position, channel) = (index / channels, index % channels);
+                    let seen = window.inputs(position);
+                    maximum(seen.map(|at| sources[0].get(at * channels + channel)))
+                })
+                .collect(),
+            Op::GlobalPool(_) => (0..channels)
+                .map(|channel| {
+                    let elements = (channel..sources[0].len()).step_by(channels);
+                    maximum(elements.map(|element| sources[0].get(element)))
+                })
+                .collect(),
+            _ => Intervals::unbounded(node.len()),
+        })
+    }
+}
+
+/// The image of the sources' intervals if node `id` is a linear op (`None` if it is not).
+///
+/// Without its constant (biases, offsets) this is the exact difference rule.
+pub(crate) fn linear_image(
+    network: &Network,
+    id: NodeId,
+    sources: &[&Intervals],
+    with_constant: bool,
+    poll: &mut Poll<'_>,
+) -> Result<Option<Intervals>> {
+    let node = network.node(id);
+    let channels = node.sources.first().map_or(1, |&source| network.node(source).last_axis());
+    Ok(Some(match &node.op {
+        Op::Dense(layer) => linear::dense(layer, sources[0], with_constant, poll)?,
+        Op::Conv(layer) => linear::conv(layer, channels, sources[0], with_constant, poll)?,
+        Op::DepthwiseConv(layer) => linear::depthwise_conv(layer, sources[0], with_constant),
+        Op::BatchNormalization(_, affine) | Op::Affine(affine) => {
+            linear::affine(affine, sources[0], with_constant)
+        }
+        Op::Pool(PoolKind::Average, window) => linear::average_pool(window, channels, sources[0]),
+        Op::GlobalPool(PoolKind::Average) => linear::global_average(channels, sources[0]),
+        Op::ZeroPadding(padding) => zero_padding(padding, channels, node.len(), sources[0]),
+        Op::Reshape | Op::Identity => sources[0].clone(),
+        Op::Add => sum(sources),
+        Op::Concatenate(axis) => concatenate(network, id, *axis, sources),
+        _ => return Ok(None),
+    }))
+}
+
+fn sum(sources: &[&Intervals]) -> Intervals {
+    let n = sources.len() as f64;
+    (0..sources[0].len())
+        .map(|element| {
+            let parts = sources.iter().map(|source| source.get(element));
+            let total = parts.clone().fold(Interval::ZERO, Interval::plus);
+            // Each addition errs by half a unit in the last place of a partial sum.
+            let size: f64 = parts.map(|part| part.lower.abs().max(part.upper.abs())).sum();
+            let pad = if size.is_finite() { n * f64::EPSILON * size } else { 0.0 };
+            Interval::new(total.lower - pad, total.upper + pad)
+        })
+        .collect()
+}
+
+fn concatenate(network: &Network, id: NodeId, axis: usize, sources: &[&Intervals]) -> Intervals {
+    let node = network.node(id);
+    let inner: usize = node.shape[axis + 1..].iter().product();
+    let outer: usize = node.shape[..axis].iter().product();
+    let runs: Vec<usize> =
+        node.sources.iter().map(|&source| network.node(source).shape[axis] * inner).collect();
+    let mut joined = Intervals::default();
+    for block in 0..outer {
+        for (source, &run) in sources.iter().zip(&runs) {
+            joined.lower.extend_from_slice(&source.lower[block * run..(block + 1) * run]);
+            joined.upper.extend_from_slice(&source.upper[block * run..(block + 1) * run]);
+        }
+    }
+    joined
+}
+
+pub(crate) fn zero_padding(
+    padding: &ZeroPadding,
+    channels: usize,
+    len: usize,
+    input: &Intervals,
+) -> Intervals {
+    let mut padded = Intervals::zeros(len);
+    for (from, to) in padding.targets().enumerate() {
+        for channel in 0..channels {
+            padded.set(to * channels + channel, input.get(from * channels + channel));
+        }
+    }
+    padded
+}
+
+/// Interval of the largest of several values.
+pub(crate) fn maximum(intervals: impl Iterator<Item = Interval>) -> Interval {
+    intervals.fold(Interval::new(f64::NEG_INFINITY, f64::NEG_INFINITY), |max, interval| {
+        Interval::new(max.lower.max(interval.lower), max.upper.max(interval.upper))
+    })
+}
+
+/// Each probability is largest where its own logit is highest and all others are lowest.
+fn softmax(logits: &Intervals, classes: usize) -> Intervals {
+    let probability = |own: f64, others: &mut dyn Iterator<Item = f64>| {
+        1.0 / (1.0 + others.map(|other| libm::exp(other - own)).sum::<f64>())
+    };
+    (0..logits.len())
+        .map(|element| {
+            let first = element / classes * classes;
+            let others = || (first..first + classes).filter(move |&other| other != element);
+            let lower =
+                probability(logits.lower[element], &mut others().map(|other| logits.upper[other]));
+            let upper =
+                probability(logits.upper[element], &mut others().map(|other| logits.lower[other]));
+            let known = |value: f64, default: f64| if value.is_nan() { default } else { value };
+            let range = Interval::new(known(lower, 0.0), known(upper, 1.0));
+            let range = range.widened(16.0 + 2.0 * classes as f64);
+            Interval::new(range.lower.max(0.0), range.upper.min(1.0))
+        })
+        .collect()
+}
+
+/// Whatever the input, a normalized element is at most sqrt(n - 1) from the mean.
+fn layer_normalization(norm: &LayerNormalization, len: usize, width: usize) -> Intervals {
+    let reach = layer_normalization_reach(width);
+    (0..len)
+        .map(|element| {
+            let channel = element % width;
+            let gamma = norm.gamma.as_ref().map_or(1.0, |gamma| f64::from(gamma[channel]));
+            let beta = norm.beta.as_ref().map_or(0.0, |beta| f64::from(beta[channel]));
+            Interval::new(-reach, reach).scaled(gamma).plus(Interval::new(beta, beta)).widened(4.0)
+        })
+        .collect()
+}
+
+/// Largest distance of a normalized element from the mean, rounded up.
+pub(crate) fn layer_normalization_reach(width: usize) -> f64 {
+    ((width.max(1) - 1) as f64).sqrt() * (1.0 + 4.0 * f64::EPSILON)
+}

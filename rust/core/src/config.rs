@@ -1,0 +1,184 @@
+//! Checked parameters of a pruning run: nothing in the core accepts unchecked ones.
+
+use crate::error::{Error, Result};
+
+/// How the size of a unit's outgoing weights enters its saliency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outgoing {
+    /// L2 norm.
+    L2,
+    /// Mean of the absolute values.
+    MeanAbsolute,
+}
+
+/// Whether an output counts among those similar to itself (eq. 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Density {
+    /// It does: all alike gives entropy 0.
+    Inclusive,
+    /// It does not: the equation to the letter.
+    Printed,
+}
+
+/// What the size term of the energy (eq. 8) is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Normalization {
+    /// `x / (x + ref)` of the candidate's own impact.
+    Scaled,
+    /// The logistic function of the whole impact, as printed.
+    None,
+}
+
+/// When the last accepted energy is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// Kept over epochs.
+    Never,
+    /// Forgotten at every visit, as in the paper's line 5.
+    Visit,
+}
+
+/// Parameters of the energy (eq. 5-8).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EnergyConfig {
+    /// Weight of size against evenness, in `[0, 1]`.
+    pub alpha: f64,
+    /// From which similarity on two outputs count as alike (phi), in `[0, 1]`.
+    pub similarity: f64,
+    /// Definition of the density.
+    pub density: Density,
+    /// Definition of the size term.
+    pub normalization: Normalization,
+}
+
+impl Default for EnergyConfig {
+    fn default() -> Self {
+        Self {
+            alpha: 0.75,
+            similarity: 0.9,
+            density: Density::Inclusive,
+            normalization: Normalization::Scaled,
+        }
+    }
+}
+
+impl EnergyConfig {
+    /// The same parameters, or an error that names the one out of range.
+    pub fn check(self) -> Result<Self> {
+        require("alpha", "a number in [0, 1]", self.alpha, (0.0..=1.0).contains(&self.alpha))?;
+        let phi = self.similarity;
+        require("similarity", "a number in [0, 1]", phi, (0.0..=1.0).contains(&phi))?;
+        Ok(self)
+    }
+}
+
+/// Parameters of the simulated annealing (Algorithm 1).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AnnealingConfig {
+    /// The energy that leads it.
+    pub energy: EnergyConfig,
+    /// Candidates scored per unit to remove.
+    pub pool: usize,
+    /// Further walks over rejected candidates before the best of them are taken.
+    pub rewalks: usize,
+    /// When the last accepted energy is forgotten.
+    pub restart: Restart,
+}
+
+impl Default for AnnealingConfig {
+    fn default() -> Self {
+        Self { energy: EnergyConfig::default(), pool: 4, rewalks: 1, restart: Restart::Never }
+    }
+}
+
+/// How the pairs of a visit are chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Method {
+    /// Simulated annealing led by the energy (the paper's method).
+    Annealing(AnnealingConfig),
+    /// The least impact among the least salient pairs.
+    Greedy {
+        /// Candidates scored per unit to remove.
+        pool: usize,
+    },
+    /// The original saliency order, all at once (Srinivas and Babu).
+    OneShot,
+}
+
+impl Method {
+    fn check(self) -> Result<Self> {
+        let pool = match self {
+            Self::Annealing(annealing) => {
+                annealing.energy.check()?;
+                annealing.pool
+            }
+            Self::Greedy { pool } => pool,
+            Self::OneShot => 1,
+        };
+        require("pool", "an integer >= 1", pool as f64, pool >= 1)?;
+        Ok(self)
+    }
+}
+
+/// What the caller asks for, unchecked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Layers to prune; every prunable one if empty.
+    pub layers: Vec<String>,
+    /// Fraction of each layer's units to remove, in `(0, 1)`.
+    pub target: f64,
+    /// Fraction of each layer's units to remove in an epoch, in `(0, 1]`.
+    pub step: f64,
+    /// How pairs are chosen.
+    pub method: Method,
+    /// Measure of the outgoing weights in the saliency.
+    pub outgoing: Outgoing,
+    /// Seed of the one random stream.
+    pub seed: u64,
+}
+
+/// A [`Config`] whose every value is in range.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValidConfig(Config);
+
+impl std::ops::Deref for ValidConfig {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.0
+    }
+}
+
+impl Config {
+    /// Check every value.
+    pub fn check(self) -> Result<ValidConfig> {
+        let (target, step) = (self.target, self.step);
+        let open_unit = target > 0.0 && target < 1.0;
+        require("target", "a fraction between 0 and 1, both excluded", target, open_unit)?;
+        require("step", "a fraction in (0, 1]", step, step > 0.0 && step <= 1.0)?;
+        self.method.check()?;
+        Ok(ValidConfig(self))
+    }
+
+    /// Units to remove of a layer with `units`: half up, and one unit always stays.
+    pub fn quota(&self, units: usize) -> usize {
+        half_up(self.target * units as f64).min(units - 1)
+    }
+
+    /// Units to remove of that layer in one epoch.
+    pub fn units_per_epoch(&self, units: usize) -> usize {
+        half_up(self.step * units as f64).max(1)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 <= x < 2^53 here
+fn half_up(x: f64) -> usize {
+    (x + 0.5).floor() as usize
+}
+
+fn require(field: &'static str, expected: &str, got: f64, holds: bool) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    Err(Error::Config { field, expected: expected.into(), got: got.to_string() })
+}

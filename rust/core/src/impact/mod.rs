@@ -1,0 +1,164 @@
+//! Impact: how far merging pairs of units can move the logits, for every legitimate input (eq. 3).
+
+mod difference;
+mod pair;
+
+use rayon::prelude::*;
+
+use crate::bounds::{Bounds, linear_image};
+use crate::error::{Poll, Result, never_stop};
+use crate::interval::Intervals;
+use crate::network::{Consumer, Group, Network, NodeId};
+
+use difference::{Differences, propagate};
+use pair::PairDifference;
+
+/// Candidates scored between two polls.
+const CANDIDATES_PER_POLL: usize = 16;
+
+/// A nominee and its delegate, by their unit numbers in the original layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pair {
+    /// The unit that goes.
+    pub nominee: usize,
+    /// The unit that takes over its outgoing weights.
+    pub delegate: usize,
+}
+
+/// Differences right after the consumers of a group, made by [`inject`].
+#[derive(Debug, Clone)]
+pub struct Injected(Differences);
+
+/// The impact of each pair alone, on the logits side by side; the network stays as it is.
+pub fn candidates(
+    network: &Network,
+    group: &Group,
+    pairs: &[Pair],
+    bounds: &Bounds,
+    poll: &mut Poll<'_>,
+) -> Result<Vec<Intervals>> {
+    let per_consumer = pair_differences(network, group, pairs, bounds, poll)?;
+    let logits = network.logits();
+    let numbers: Vec<usize> = (0..pairs.len()).collect();
+    let mut impacts = Vec::with_capacity(pairs.len());
+    for batch in numbers.chunks(CANDIDATES_PER_POLL) {
+        poll.check()?;
+        let scored: Vec<Result<Intervals>> = batch
+            .par_iter()
+            .map(|&number| {
+                // A poll belongs to the calling thread: it is asked between batches.
+                let mut go_on = never_stop();
+                let poll = &mut Poll::new(&mut go_on);
+                let one: Vec<&[PairDifference]> =
+                    per_consumer.iter().map(|pairs| &pairs[number..=number]).collect();
+                let mut differences = injected(network, group, &one, poll)?;
+                propagate(network, &group.downstream, &mut differences, bounds, None, poll)?;
+                Ok(at_logits(network, &logits, &differences))
+            })
+            .collect();
+        for impact in scored {
+            impacts.push(impact?);
+        }
+    }
+    Ok(impacts)
+}
+
+/// The differences that merging all pairs at once makes right after the consumers.
+///
+/// `network` and `before` are those without the merges; the delegates are those that are left in
+/// the end.
+pub fn inject(
+    network: &Network,
+    group: &Group,
+    pairs: &[Pair],
+    before: &Bounds,
+    poll: &mut Poll<'_>,
+) -> Result<Injected> {
+    let per_consumer = pair_differences(network, group, pairs, before, poll)?;
+    let all: Vec<&[PairDifference]> = per_consumer.iter().map(Vec::as_slice).collect();
+    Ok(Injected(injected(network, group, &all, poll)?))
+}
+
+/// The impact of injected merges on the logits side by side.
+///
+/// A merge changes nothing after its consumers, so `network` may have the merges or not; `before`
+/// and `after` are the value intervals without and with them.
+pub fn joint(
+    network: &Network,
+    group: &Group,
+    injected: Injected,
+    before: &Bounds,
+    after: &Bounds,
+    poll: &mut Poll<'_>,
+) -> Result<Intervals> {
+    let Injected(mut differences) = injected;
+    propagate(network, &group.downstream, &mut differences, before, Some(after), poll)?;
+    Ok(at_logits(network, &network.logits(), &differences))
+}
+
+/// For each consumer, the difference delegate - nominee of each pair as the consumer sees it.
+fn pair_differences(
+    network: &Network,
+    group: &Group,
+    pairs: &[Pair],
+    bounds: &Bounds,
+    poll: &mut Poll<'_>,
+) -> Result<Vec<Vec<PairDifference>>> {
+    group
+        .consumers
+        .iter()
+        .map(|consumer| pair::differences(network, group, consumer, pairs, bounds, poll))
+        .collect()
+}
+
+/// The differences right after the consumers' kernels.
+fn injected(
+    network: &Network,
+    group: &Group,
+    per_consumer: &[&[PairDifference]],
+    poll: &mut Poll<'_>,
+) -> Result<Differences> {
+    let mut differences: Differences = vec![None; network.nodes().len()];
+    for (consumer, pairs) in group.consumers.iter().zip(per_consumer) {
+        let input = consumer_input(network, group, consumer, pairs);
+        differences[consumer.node] = linear_image(network, consumer.node, &[&input], false, poll)?;
+    }
+    Ok(differences)
+}
+
+/// What the consumer's original kernel would have to read for the same change of its output.
+fn consumer_input(
+    network: &Network,
+    group: &Group,
+    consumer: &Consumer,
+    pairs: &[PairDifference],
+) -> Intervals {
+    let source = network.node(consumer.node).sources[0];
+    let width = consumer.gain.len();
+    let mut input = Intervals::zeros(network.node(source).len());
+    for pair in pairs {
+        for (position, difference) in pair.positions.iter().enumerate() {
+            let element = position * group.units + pair.nominee;
+            input.set(element, difference.scaled(consumer.gain[element % width]).widened(2.0));
+        }
+    }
+    input
+}
+
+fn at_logits(network: &Network, logits: &[NodeId], differences: &Differences) -> Intervals {
+    let mut side_by_side = Intervals::default();
+    for &id in logits {
+        match &differences[id] {
+            Some(difference) => {
+                side_by_side.lower.extend_from_slice(&difference.lower);
+                side_by_side.upper.extend_from_slice(&difference.upper);
+            }
+            None => {
+                let zeros = Intervals::zeros(network.node(id).len());
+                side_by_side.lower.extend(zeros.lower);
+                side_by_side.upper.extend(zeros.upper);
+            }
+        }
+    }
+    side_by_side
+}

@@ -1,0 +1,28 @@
+//! Data-free, robustness-preserving pruning of neural networks: the engine.
+//!
+//! The method is that of Meng, Bai, Teo and Dong (arXiv 2204.00783), made precise in
+//! `docs/method.md`. A module uses only those listed before it:
+//! [`error`], [`interval`], [`random`], [`activation`], [`config`], [`network`], `linalg`,
+//! [`bounds`], [`impact`], [`saliency`], [`energy`], [`merge`], [`annealing`], [`one_shot`],
+//! [`trace`], [`prune`].
+
+#![forbid(unsafe_code)]
+
+pub mod activation;
+pub mod annealing;
+pub mod bounds;
+pub mod config;
+pub mod energy;
+pub mod error;
+pub mod impact;
+pub mod interval;
+mod linalg;
+pub mod merge;
+pub mod network;
+pub mod one_shot;
+pub mod prune;
+pub mod random;
+pub mod saliency;
+pub mod trace;
+
+pub use error::{Error, Result};

@@ -1,0 +1,127 @@
+//! The only matrix products of the engine.
+//!
+//! Every result element is summed in an order that does not depend on the number of threads:
+//! threads share out rows or columns of the result, never terms of a sum.
+
+use ndarray::{Array2, ArrayView2, Axis, Slice};
+use rayon::prelude::*;
+
+use crate::error::{Poll, Result};
+
+/// Below this many multiplications a product is not worth sharing out.
+const PARALLEL_FROM: usize = 1 << 18;
+/// Columns of a matrix-vector product that one task takes.
+const COLUMNS_PER_TASK: usize = 512;
+/// Rows of the result of a matrix product that one task takes.
+const ROWS_PER_TASK: usize = 64;
+/// Rows of a kernel that are widened to f64 at a time.
+const ROWS_WIDENED: usize = 256;
+
+/// `m W` and `r |W|`, for a centre m and a radius r of length `kernel.nrows()`.
+///
+/// Rows where both are zero are skipped.
+pub(crate) fn centre_radius_product(
+    kernel: ArrayView2<'_, f32>,
+    centre: &[f64],
+    radius: &[f64],
+) -> (Vec<f64>, Vec<f64>) {
+    let columns = kernel.ncols();
+    let mut image = (vec![0.0; columns], vec![0.0; columns]);
+    let rows: Vec<usize> =
+        (0..kernel.nrows()).filter(|&row| centre[row] != 0.0 || radius[row] != 0.0).collect();
+    let accumulate = |first: usize, centres: &mut [f64], radii: &mut [f64]| {
+        let part = kernel.slice_axis(Axis(1), Slice::from(first..first + centres.len()));
+        for &row in &rows {
+            let (m, r) = (centre[row], radius[row]);
+            let sums = centres.iter_mut().zip(radii.iter_mut());
+            for (&weight, (c, rho)) in part.row(row).iter().zip(sums) {
+                let weight = f64::from(weight);
+                *c += weight * m;
+                *rho += weight.abs() * r;
+            }
+        }
+    };
+    if rows.len() * columns < PARALLEL_FROM {
+        accumulate(0, &mut image.0, &mut image.1);
+    } else {
+        let radii = image.1.par_chunks_mut(COLUMNS_PER_TASK);
+        image.0.par_chunks_mut(COLUMNS_PER_TASK).zip(radii).enumerate().for_each(
+            |(task, (centres, radii))| accumulate(task * COLUMNS_PER_TASK, centres, radii),
+        );
+    }
+    image
+}
+
+/// `W^T W` in f64, without a copy of W in f64.
+pub(crate) fn gram(kernel: ArrayView2<'_, f32>, poll: &mut Poll<'_>) -> Result<Array2<f64>> {
+    let units = kernel.ncols();
+    let mut gram = Array2::zeros((units, units));
+    for first in (0..kernel.nrows()).step_by(ROWS_WIDENED) {
+        poll.check()?;
+        let last = (first + ROWS_WIDENED).min(kernel.nrows());
+        let block = kernel.slice_axis(Axis(0), Slice::from(first..last)).mapv(f64::from);
+        add_gram(&mut gram, block.view(), 1.0);
+    }
+    mirror(&mut gram);
+    Ok(gram)
+}
+
+/// Add `sign B^T B` to the lower triangle of `gram`.
+fn add_gram(gram: &mut Array2<f64>, block: ArrayView2<'_, f64>, sign: f64) {
+    let task = |(index, mut rows): (usize, ndarray::ArrayViewMut2<'_, f64>)| {
+        let first = index * ROWS_PER_TASK;
+        let last = first + rows.nrows();
+        let left = block.slice_axis(Axis(1), Slice::from(first..last));
+        let right = block.slice_axis(Axis(1), Slice::from(..last));
+        let mut target = rows.slice_axis_mut(Axis(1), Slice::from(..last));
+        ndarray::linalg::general_mat_mul(sign, &left.t(), &right, 1.0, &mut target);
+    };
+    let work = block.nrows() * gram.len();
+    if work < PARALLEL_FROM {
+        gram.axis_chunks_iter_mut(Axis(0), ROWS_PER_TASK).enumerate().for_each(task);
+    } else {
+        gram.axis_chunks_iter_mut(Axis(0), ROWS_PER_TASK)
+            .into_par_iter()
+            .enumerate()
+            .for_each(task);
+    }
+}
+
+fn mirror(gram: &mut Array2<f64>) {
+    for row in 0..gram.nrows() {
+        for column in 0..row {
+            gram[[column, row]] = gram[[row, column]];
+        }
+    }
+}
+
+/// Change a Gram matrix for rows of W that were replaced: `G + A^T A - R^T R`.
+pub(crate) fn update_gram(gram: &mut Array2<f64>, added: &Array2<f64>, removed: &Array2<f64>) {
+    add_gram(gram, added.view(), 1.0);
+    add_gram(gram, removed.view(), -1.0);
+    mirror(gram);
+}
+
+/// Centre and radius rows times W and |W|, many rows at a time.
+pub(crate) struct WideKernel {
+    signed: Array2<f64>,
+    absolute: Array2<f64>,
+}
+
+impl WideKernel {
+    /// Widen a kernel to f64 once for many products.
+    pub(crate) fn new(kernel: ArrayView2<'_, f32>) -> Self {
+        let signed = kernel.mapv(f64::from);
+        let absolute = signed.mapv(f64::abs);
+        Self { signed, absolute }
+    }
+
+    /// `(centres W, radii |W|)`, both of shape `(rows, kernel columns)`.
+    pub(crate) fn apply(
+        &self,
+        centres: &Array2<f64>,
+        radii: &Array2<f64>,
+    ) -> (Array2<f64>, Array2<f64>) {
+        (centres.dot(&self.signed), radii.dot(&self.absolute))
+    }
+}

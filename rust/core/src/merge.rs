@@ -1,0 +1,132 @@
+//! The primitive operation: the delegate takes over the nominee's outgoing weights.
+
+use ndarray::{Array1, Array2, Axis};
+
+use crate::impact::Pair;
+use crate::network::{Affine, BatchNormalization, Consumer, Group, Network, NodeId, Op};
+
+/// The rows of a consumer's kernel that a merge replaced.
+#[derive(Debug, Clone)]
+pub struct RowChange {
+    /// The consumer.
+    pub node: NodeId,
+    /// The rows as they are now.
+    pub added: Array2<f64>,
+    /// The rows as they were.
+    pub removed: Array2<f64>,
+    /// Whether its bias changed too.
+    pub bias_changed: bool,
+}
+
+/// Merge pairs, in order, by masking: the nominees keep their place with zero outgoing weights.
+pub fn merge(network: &mut Network, group: &Group, pairs: &[Pair]) -> Vec<RowChange> {
+    group
+        .consumers
+        .iter()
+        .filter_map(|consumer| merge_rows(network, group.units, consumer, pairs))
+        .collect()
+}
+
+fn merge_rows(
+    network: &mut Network,
+    units: usize,
+    consumer: &Consumer,
+    pairs: &[Pair],
+) -> Option<RowChange> {
+    let (kernel, bias) = network.node_mut(consumer.node).op.kernel_and_bias_mut()?;
+    let mut touched: Vec<usize> = pairs
+        .iter()
+        .flat_map(|pair| [pair.nominee, pair.delegate])
+        .flat_map(|unit| (unit..kernel.nrows()).step_by(units))
+        .collect();
+    touched.sort_unstable();
+    touched.dedup();
+    let removed = kernel.select(Axis(0), &touched).mapv(f64::from);
+    let width = consumer.gain.len();
+    let mut shift = Array1::<f64>::zeros(kernel.ncols());
+    for pair in pairs {
+        let rows = (pair.nominee..kernel.nrows()).step_by(units);
+        for (i, j) in rows.zip((pair.delegate..).step_by(units)) {
+            let ratio = consumer.gain[i % width] / consumer.gain[j % width];
+            let constant = consumer.offset[i % width] - consumer.offset[j % width] * ratio;
+            for column in 0..kernel.ncols() {
+                let nominee = f64::from(kernel[[i, column]]);
+                let taken_over = f64::from(kernel[[j, column]]) + ratio * nominee;
+                kernel[[j, column]] = to_f32(taken_over);
+                kernel[[i, column]] = 0.0;
+                shift[column] += constant * nominee;
+            }
+        }
+    }
+    let added = kernel.select(Axis(0), &touched).mapv(f64::from);
+    let bias_changed = shift.iter().any(|&shift| shift != 0.0);
+    if bias_changed {
+        // A consumer without a bias gets one: the offset has nowhere else to go.
+        let bias = bias.get_or_insert_with(|| Array1::zeros(shift.len()));
+        bias.zip_mut_with(&shift, |bias, &shift| *bias = to_f32(f64::from(*bias) + shift));
+    }
+    Some(RowChange { node: consumer.node, added, removed, bias_changed })
+}
+
+/// The network without the units that are not in `kept`; the numbers refer to `group`.
+#[must_use]
+pub fn remove(network: Network, group: &Group, kept: &[usize]) -> Network {
+    let mut smaller = network;
+    let units = group.units;
+    let elements = |width: usize| -> Vec<usize> {
+        (0..width / units)
+            .flat_map(|block| kept.iter().map(move |&unit| block * units + unit))
+            .collect()
+    };
+    if let Some((kernel, bias)) = smaller.node_mut(group.producer).op.kernel_and_bias_mut() {
+        // A selection of columns comes out column by column; kernels are kept row by row.
+        *kernel = kernel.select(Axis(1), kept).as_standard_layout().into_owned();
+        *bias = bias.as_ref().map(|bias| bias.select(Axis(0), kept));
+    }
+    let mut resized = vec![group.producer];
+    for consumer in &group.consumers {
+        if let Some((kernel, _)) = smaller.node_mut(consumer.node).op.kernel_and_bias_mut() {
+            *kernel = kernel.select(Axis(0), &elements(kernel.nrows()));
+        }
+        resized.extend(&consumer.path);
+    }
+    resized.sort_unstable();
+    resized.dedup();
+    for id in resized {
+        let node = smaller.node_mut(id);
+        if let Some(last) = node.shape.last_mut() {
+            let left = elements(*last);
+            *last = left.len();
+            resize_affine(&mut node.op, &left);
+        }
+    }
+    smaller
+}
+
+fn resize_affine(op: &mut Op, kept: &[usize]) {
+    let cut = |weight: &Array1<f32>| weight.select(Axis(0), kept);
+    match op {
+        Op::BatchNormalization(norm, affine) => {
+            *norm = BatchNormalization {
+                gamma: norm.gamma.as_ref().map(cut),
+                beta: norm.beta.as_ref().map(cut),
+                mean: cut(&norm.mean),
+                variance: cut(&norm.variance),
+                epsilon: norm.epsilon,
+            };
+            *affine = norm.affine();
+        }
+        Op::Affine(affine) => {
+            *affine = Affine {
+                scale: kept.iter().map(|&at| affine.scale[at]).collect(),
+                offset: kept.iter().map(|&at| affine.offset[at]).collect(),
+            };
+        }
+        _ => {}
+    }
+}
+
+#[expect(clippy::cast_possible_truncation)] // Keras stores f32: the rounding is the point
+fn to_f32(value: f64) -> f32 {
+    value as f32
+}

@@ -1,0 +1,456 @@
+//! The driver: epochs, layers, visits, until every layer's quota is met.
+
+use std::ops::ControlFlow;
+
+use crate::bounds::{Bounds, InputBox};
+use crate::config::{AnnealingConfig, Method, Normalization, Restart, ValidConfig};
+use crate::energy::{Heads, quantile};
+use crate::error::{Error, Poll, Result};
+use crate::impact::{self, Pair};
+use crate::interval::Intervals;
+use crate::merge;
+use crate::network::{Group, Network, Op};
+use crate::random::Random;
+use crate::saliency::Saliency;
+use crate::trace::{EpochTrace, VisitTrace};
+use crate::{annealing, one_shot};
+
+/// Fewest candidates that annealing scores in a visit, unless `pool` is 1 (the paper's line 6).
+const SMALLEST_POOL: usize = 8;
+
+/// One merge, in the order they were made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merge {
+    /// The layer of both units.
+    pub layer: String,
+    /// The two units, by their numbers in the original layer.
+    pub pair: Pair,
+    /// The epoch, from 0.
+    pub epoch: usize,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoppedBy {
+    /// Every layer's quota was met.
+    Target,
+    /// The caller's `on_epoch` asked for it.
+    Callback,
+    /// A layer ran out of units that could be delegates before its quota was met.
+    NoDelegate,
+}
+
+/// The result of a run.
+#[derive(Debug, Clone)]
+pub struct Pruning {
+    /// The physically smaller network.
+    pub network: Network,
+    /// For each pruned layer, the original numbers of the units that are left.
+    pub kept: Vec<(String, Vec<usize>)>,
+    /// Every merge in order.
+    pub merges: Vec<Merge>,
+    /// One entry an epoch.
+    pub trace: Vec<EpochTrace>,
+    /// Bounds of the logits' change over the whole input box.
+    pub impact: Intervals,
+    /// Why the run ended.
+    pub stopped_by: StoppedBy,
+}
+
+/// A layer on its way to its quota.
+struct Layer {
+    group: Group,
+    saliency: Saliency,
+    live: Vec<bool>,
+    quota_left: usize,
+    units_per_epoch: usize,
+    last_energy: Option<f64>,
+    references: Option<Vec<f64>>,
+}
+
+impl Layer {
+    fn live_units(&self) -> usize {
+        self.live.iter().filter(|&&live| live).count()
+    }
+
+    fn visit_size(&self) -> usize {
+        self.units_per_epoch.min(self.quota_left).min(self.live_units() - 1)
+    }
+}
+
+/// A network in the middle of a run.
+struct Run<'a> {
+    network: Network,
+    config: &'a ValidConfig,
+    bounds: Bounds,
+    heads: Heads,
+    layers: Vec<Layer>,
+    cumulative: Intervals,
+    random: Random,
+    merges: Vec<Merge>,
+    epoch: usize,
+    ran_short: bool,
+}
+
+/// Prune `network` as `config` asks, over the inputs in `input_box`.
+///
+/// `poll` is asked between short pieces of work; `on_epoch` sees every epoch's trace and may end
+/// the run, which then returns what it has.
+pub fn prune(
+    network: &Network,
+    input_box: &InputBox,
+    config: &ValidConfig,
+    poll: &mut Poll<'_>,
+    on_epoch: &mut dyn FnMut(&EpochTrace) -> ControlFlow<()>,
+) -> Result<Pruning> {
+    let groups = selected_groups(network, &config.layers)?;
+    let mut run = Run::new(network, &groups, input_box, config, poll)?;
+    let total = run.units_left();
+    if total == 0 {
+        return Err(Error::NothingToPrune(format!(
+            "target {} rounds to no unit at all in any layer; ask for more",
+            config.target
+        )));
+    }
+    let mut trace = Vec::new();
+    let mut by_callback = false;
+    while run.units_left() > 0 {
+        let temperature = run.units_left() as f64 / total as f64;
+        let entry = run.run_epoch(temperature, poll)?;
+        let verdict = on_epoch(&entry);
+        trace.push(entry);
+        if verdict.is_break() {
+            by_callback = true;
+            break;
+        }
+    }
+    let stopped_by = match (by_callback, run.ran_short) {
+        (true, _) => StoppedBy::Callback,
+        (false, true) => StoppedBy::NoDelegate,
+        (false, false) => StoppedBy::Target,
+    };
+    Ok(run.finish(trace, stopped_by))
+}
+
+/// The groups of the named layers (all prunable ones if none is named), in forward order.
+fn selected_groups(network: &Network, layers: &[String]) -> Result<Vec<Group>> {
+    let groups = network.groups();
+    for layer in layers {
+        let Some(group) = groups.iter().find(|group| group.layer == *layer) else {
+            let known: Vec<&str> = groups.iter().map(|group| group.layer.as_str()).collect();
+            return Err(Error::UnknownLayer { layer: layer.clone(), known: known.join(", ") });
+        };
+        if let Some(reason) = &group.reason {
+            return Err(Error::NotPrunable { layer: layer.clone(), reason: reason.clone() });
+        }
+    }
+    let reasons: Vec<String> = groups
+        .iter()
+        .filter_map(|group| Some(format!("{}: {}", group.layer, group.reason.as_ref()?)))
+        .collect();
+    let chosen: Vec<Group> = groups
+        .into_iter()
+        .filter(|group| group.reason.is_none())
+        .filter(|group| layers.is_empty() || layers.contains(&group.layer))
+        .collect();
+    if chosen.is_empty() {
+        let why = if reasons.is_empty() { "no layer has units".into() } else { reasons.join("; ") };
+        return Err(Error::NothingToPrune(why));
+    }
+    Ok(chosen)
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        network: &Network,
+        groups: &[Group],
+        input_box: &InputBox,
+        config: &'a ValidConfig,
+        poll: &mut Poll<'_>,
+    ) -> Result<Self> {
+        let network = network.clone();
+        let bounds = Bounds::propagate(&network, input_box, &kept_nodes(&network, groups), poll)?;
+        let sizes: Vec<usize> =
+            network.logits().into_iter().map(|id| network.node(id).len()).collect();
+        let mut layers = Vec::with_capacity(groups.len());
+        for group in groups {
+            layers.push(Layer {
+                saliency: Saliency::new(&network, group, config.outgoing, poll)?,
+                live: vec![true; group.units],
+                quota_left: config.quota(group.units),
+                units_per_epoch: config.units_per_epoch(group.units),
+                last_energy: None,
+                references: None,
+                group: group.clone(),
+            });
+        }
+        Ok(Self {
+            network,
+            config,
+            bounds,
+            cumulative: Intervals::zeros(sizes.iter().sum()),
+            heads: Heads { sizes },
+            layers,
+            random: Random::from_seed(config.seed),
+            merges: Vec::new(),
+            epoch: 0,
+            ran_short: false,
+        })
+    }
+
+    fn units_left(&self) -> usize {
+        self.layers.iter().map(|layer| layer.quota_left).sum()
+    }
+
+    fn run_epoch(&mut self, temperature: f64, poll: &mut Poll<'_>) -> Result<EpochTrace> {
+        let mut entry = EpochTrace::new(self.epoch, temperature);
+        if self.config.method == Method::OneShot {
+            self.run_one_shot(&mut entry, poll)?;
+        } else {
+            for index in 0..self.layers.len() {
+                let count = self.layers[index].visit_size();
+                if count > 0 {
+                    let visit = self.visit(index, count, temperature, poll)?;
+                    entry.add(visit);
+                }
+            }
+        }
+        entry.units = self
+            .layers
+            .iter()
+            .map(|layer| (layer.group.layer.clone(), layer.live_units()))
+            .collect();
+        entry.impact = self.cumulative.clone();
+        self.epoch += 1;
+        Ok(entry)
+    }
+
+    /// Every layer's order is that of the original network, so all are found before any merge.
+    fn run_one_shot(&mut self, entry: &mut EpochTrace, poll: &mut Poll<'_>) -> Result<()> {
+        let mut orders = Vec::with_capacity(self.layers.len());
+        for layer in &mut self.layers {
+            let count = layer.quota_left;
+            let Layer { group, saliency, .. } = layer;
+            orders.push(one_shot::order(&self.network, group, saliency, count, poll)?);
+        }
+        for (index, pairs) in orders.into_iter().enumerate() {
+            self.apply(index, &pairs, poll)?;
+            self.give_up_rest(index);
+            entry.add(VisitTrace { removed: pairs.len(), ..VisitTrace::default() });
+        }
+        Ok(())
+    }
+
+    /// Choose up to `count` pairs of a layer by scoring pools of candidates, and merge them.
+    fn visit(
+        &mut self,
+        index: usize,
+        count: usize,
+        temperature: f64,
+        poll: &mut Poll<'_>,
+    ) -> Result<VisitTrace> {
+        let mut visit = VisitTrace::default();
+        let mut chosen: Vec<Pair> = Vec::with_capacity(count);
+        let mut used: Vec<bool> = self.layers[index].live.iter().map(|&live| !live).collect();
+        if self.forgets_energy() {
+            self.layers[index].last_energy = None;
+        }
+        while chosen.len() < count {
+            let free: Vec<bool> = used.iter().map(|&used| !used).collect();
+            let layer = &mut self.layers[index];
+            let mut pool = layer.saliency.candidates(&self.network, &layer.group, &free);
+            if pool.is_empty() {
+                break;
+            }
+            pool.truncate(self.pool_size(count));
+            let pairs: Vec<Pair> = pool.iter().map(|candidate| candidate.pair).collect();
+            let group = &self.layers[index].group;
+            let impacts = impact::candidates(&self.network, group, &pairs, &self.bounds, poll)?;
+            visit.candidates += pairs.len();
+            let missing = count - chosen.len();
+            match self.config.method {
+                Method::Annealing(config) => {
+                    let schedule = Schedule { missing, temperature, config };
+                    let accepted =
+                        self.anneal_pool(index, &pairs, &impacts, &schedule, &mut used, &mut visit);
+                    chosen.extend(accepted);
+                }
+                _ => chosen.extend(least_impact(&pairs, &impacts, missing, &mut used)),
+            }
+        }
+        visit.removed = chosen.len();
+        self.apply(index, &chosen, poll)?;
+        if chosen.is_empty() {
+            self.give_up_rest(index);
+        }
+        Ok(visit)
+    }
+
+    /// No unit left in the layer may be a delegate: the rest of its quota can never be met.
+    fn give_up_rest(&mut self, index: usize) {
+        self.ran_short |= self.layers[index].quota_left > 0;
+        self.layers[index].quota_left = 0;
+    }
+
+    fn forgets_energy(&self) -> bool {
+        matches!(self.config.method, Method::Annealing(a) if a.restart == Restart::Visit)
+    }
+
+    fn pool_size(&self, count: usize) -> usize {
+        match self.config.method {
+            Method::Annealing(AnnealingConfig { pool: 1, .. }) | Method::OneShot => count,
+            Method::Annealing(annealing) => (annealing.pool * count).max(SMALLEST_POOL),
+            Method::Greedy { pool } => pool * count,
+        }
+    }
+
+    fn anneal_pool(
+        &mut self,
+        index: usize,
+        pairs: &[Pair],
+        impacts: &[Intervals],
+        schedule: &Schedule,
+        used: &mut [bool],
+        visit: &mut VisitTrace,
+    ) -> Vec<Pair> {
+        let layer = &mut self.layers[index];
+        let heads = &self.heads;
+        let references = layer.references.get_or_insert_with(|| heads.references(impacts));
+        let config = &schedule.config;
+        let energies: Vec<f64> = impacts
+            .iter()
+            .map(|impact| heads.energy(impact, &self.cumulative, references, &config.energy))
+            .collect();
+        let scale = match config.energy.normalization {
+            Normalization::Scaled => interquartile_range(&energies),
+            Normalization::None => 1.0,
+        };
+        let acceptance = annealing::anneal(
+            pairs,
+            &energies,
+            annealing::Schedule {
+                count: schedule.missing,
+                temperature: schedule.temperature,
+                scale,
+                rewalks: config.rewalks,
+            },
+            used,
+            &mut layer.last_energy,
+            &mut self.random,
+        );
+        visit.record(&acceptance, &energies, scale);
+        acceptance.chosen.iter().map(|&chosen| pairs[chosen]).collect()
+    }
+
+    /// Merge pairs of a layer and bring bounds, cumulative impact and saliencies up to date.
+    fn apply(&mut self, index: usize, pairs: &[Pair], poll: &mut Poll<'_>) -> Result<()> {
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        let group = self.layers[index].group.clone();
+        let settled = one_shot::with_final_delegates(pairs);
+        let injected = impact::inject(&self.network, &group, &settled, &self.bounds, poll)?;
+        let changes = merge::merge(&mut self.network, &group, pairs);
+        let after = self.bounds.updated(&self.network, &group.downstream, poll)?;
+        let joint = impact::joint(&self.network, &group, injected, &self.bounds, &after, poll)?;
+        self.cumulative = self.cumulative.plus(&joint);
+        self.bounds = after;
+        self.refresh_saliencies(index, pairs, &changes);
+        let epoch = self.epoch;
+        let layer = &mut self.layers[index];
+        for &pair in pairs {
+            layer.live[pair.nominee] = false;
+            self.merges.push(Merge { layer: layer.group.layer.clone(), pair, epoch });
+        }
+        layer.quota_left = layer.quota_left.saturating_sub(pairs.len());
+        Ok(())
+    }
+
+    fn refresh_saliencies(&mut self, index: usize, pairs: &[Pair], changes: &[merge::RowChange]) {
+        let delegates: Vec<usize> = pairs.iter().map(|pair| pair.delegate).collect();
+        let changed =
+            |layer: &Layer| changes.iter().find(|change| change.node == layer.group.producer);
+        for (at, layer) in self.layers.iter_mut().enumerate() {
+            if at == index {
+                layer.saliency.refresh_outgoing(&self.network, &layer.group, &delegates);
+            }
+            if let Some(change) = changed(layer) {
+                layer.saliency.update_incoming(&change.added, &change.removed);
+                if change.bias_changed {
+                    layer.saliency.refresh_bias(&self.network, &layer.group);
+                }
+            }
+        }
+    }
+
+    fn finish(self, trace: Vec<EpochTrace>, stopped_by: StoppedBy) -> Pruning {
+        let mut network = self.network;
+        let mut kept = Vec::with_capacity(self.layers.len());
+        for layer in self.layers {
+            let left: Vec<usize> =
+                (0..layer.group.units).filter(|&unit| layer.live[unit]).collect();
+            network = merge::remove(network, &layer.group, &left);
+            kept.push((layer.group.layer, left));
+        }
+        Pruning { network, kept, merges: self.merges, trace, impact: self.cumulative, stopped_by }
+    }
+}
+
+/// What one pool's annealing needs.
+struct Schedule {
+    missing: usize,
+    temperature: f64,
+    config: AnnealingConfig,
+}
+
+/// The `count` pairs of least NORM, each unit once; ties by order.
+fn least_impact(
+    pairs: &[Pair],
+    impacts: &[Intervals],
+    count: usize,
+    used: &mut [bool],
+) -> Vec<Pair> {
+    let norms: Vec<f64> = impacts.iter().map(Intervals::total_width).collect();
+    let mut order: Vec<usize> = (0..pairs.len()).collect();
+    order.sort_by(|&a, &b| norms[a].total_cmp(&norms[b]).then(a.cmp(&b)));
+    let mut chosen = Vec::with_capacity(count);
+    for index in order {
+        let pair = pairs[index];
+        if chosen.len() < count && !used[pair.nominee] && !used[pair.delegate] {
+            used[pair.nominee] = true;
+            used[pair.delegate] = true;
+            chosen.push(pair);
+        }
+    }
+    chosen
+}
+
+fn interquartile_range(energies: &[f64]) -> f64 {
+    let mut sorted = energies.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match (quantile(&sorted, 0.25), quantile(&sorted, 0.75)) {
+        (Some(low), Some(high)) => high - low,
+        _ => 0.0,
+    }
+}
+
+/// The nodes whose intervals a run reads again after the first propagation.
+fn kept_nodes(network: &Network, groups: &[Group]) -> Vec<bool> {
+    let mut keep = vec![false; network.nodes().len()];
+    for group in groups {
+        keep[group.producer] = true;
+        keep[network.node(group.producer).sources[0]] = true;
+        for consumer in &group.consumers {
+            for &id in &consumer.path {
+                keep[id] = true;
+            }
+        }
+        for &id in &group.downstream {
+            keep[id] = !matches!(network.node(id).op, Op::Input);
+            for &source in &network.node(id).sources {
+                keep[source] = true;
+            }
+        }
+    }
+    keep
+}

@@ -1,0 +1,226 @@
+//! Saliency of pairs of units (eq. 2), from one Gram product that is kept up to date.
+
+use ndarray::{Array2, ArrayView2};
+use rayon::prelude::*;
+
+use crate::config::Outgoing;
+use crate::error::{Poll, Result};
+use crate::impact::Pair;
+use crate::linalg::{gram, update_gram};
+use crate::network::{Group, Network};
+
+/// Delegates remembered for each nominee.
+const REMEMBERED: usize = 4;
+/// Below this share of the squared norms a squared distance has lost its digits to cancellation.
+const CANCELLATION: f64 = 1e-6;
+/// Smallest denominator of the bias term.
+const SMALLEST_BIAS_SUM: f64 = 1e-12;
+
+/// A nominee with its cheapest delegate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    /// `r_nominee * distance`.
+    pub saliency: f64,
+    /// The two units.
+    pub pair: Pair,
+}
+
+/// The saliencies of one layer's units.
+#[derive(Debug, Clone)]
+pub struct Saliency {
+    /// `W^T W` of the kernel as it is, before any folding.
+    gram: Array2<f64>,
+    scale: Vec<f64>,
+    bias: Vec<f64>,
+    outgoing: Vec<f64>,
+    can_delegate: Vec<bool>,
+    measure: Outgoing,
+    /// Cheapest delegates of each nominee, `None` where distances have changed.
+    nearest: Vec<Option<Vec<(f64, usize)>>>,
+}
+
+impl Saliency {
+    /// Compute the Gram product of a layer and the norms of its outgoing weights.
+    pub fn new(
+        network: &Network,
+        group: &Group,
+        measure: Outgoing,
+        poll: &mut Poll<'_>,
+    ) -> Result<Self> {
+        let units = group.units;
+        let mut saliency = Self {
+            gram: gram(kernel_of(network, group), poll)?,
+            scale: group.consumers.first().map_or(vec![1.0; units], |c| c.fold.scale.clone()),
+            bias: Vec::new(),
+            outgoing: vec![0.0; units],
+            can_delegate: (0..units)
+                .map(|unit| group.consumers.iter().all(|c| c.can_delegate(unit, units)))
+                .collect(),
+            measure,
+            nearest: vec![None; units],
+        };
+        saliency.refresh_bias(network, group);
+        saliency.refresh_outgoing(network, group, &(0..units).collect::<Vec<_>>());
+        Ok(saliency)
+    }
+
+    /// Read the biases anew, with everything folded in.
+    pub fn refresh_bias(&mut self, network: &Network, group: &Group) {
+        let bias = network.node(group.producer).op.kernel_and_bias().and_then(|(_, bias)| bias);
+        self.bias = (0..group.units)
+            .map(|unit| {
+                let offset = group.consumers.first().map_or(0.0, |c| c.fold.offset[unit]);
+                offset + self.scale[unit] * bias.map_or(0.0, |bias| f64::from(bias[unit]))
+            })
+            .collect();
+        self.nearest.fill(None);
+    }
+
+    /// Read the sizes of some units' outgoing weights anew.
+    pub fn refresh_outgoing(&mut self, network: &Network, group: &Group, units: &[usize]) {
+        let sizes: Vec<f64> = units
+            .par_iter()
+            .map(|&unit| outgoing_size(network, group, unit, self.measure))
+            .collect();
+        for (&unit, size) in units.iter().zip(sizes) {
+            self.outgoing[unit] = size;
+        }
+    }
+
+    /// Rows of the kernel were replaced: correct the Gram product.
+    pub fn update_incoming(&mut self, added: &Array2<f64>, removed: &Array2<f64>) {
+        update_gram(&mut self.gram, added, removed);
+        self.nearest.fill(None);
+    }
+
+    /// `d_ij` plus the bias term: the saliency without the size of the outgoing weights.
+    pub fn distance(&self, kernel: ArrayView2<'_, f32>, nominee: usize, delegate: usize) -> f64 {
+        let (si, sj) = (self.scale[nominee], self.scale[delegate]);
+        let norms =
+            si * si * self.gram[[nominee, nominee]] + sj * sj * self.gram[[delegate, delegate]];
+        let mut squared = norms - 2.0 * si * sj * self.gram[[nominee, delegate]];
+        if squared < CANCELLATION * norms {
+            let columns = kernel.column(nominee).into_iter().zip(kernel.column(delegate));
+            squared = columns
+                .map(|(&wi, &wj)| si * f64::from(wi) - sj * f64::from(wj))
+                .map(|difference| difference * difference)
+                .sum();
+        }
+        let (bi, bj) = (self.bias[nominee], self.bias[delegate]);
+        let bias_term = if bi.total_cmp(&bj).is_eq() || bi == bj {
+            0.0
+        } else {
+            (bi - bj).abs() / (bi + bj).abs().max(SMALLEST_BIAS_SUM)
+        };
+        squared.max(0.0).sqrt() + bias_term
+    }
+
+    /// Saliency of every pair; row = nominee. The diagonal is infinite, as are the columns of
+    /// units that cannot be delegates.
+    pub fn matrix(&self, network: &Network, group: &Group) -> Array2<f64> {
+        let kernel = kernel_of(network, group);
+        Array2::from_shape_fn((group.units, group.units), |(nominee, delegate)| {
+            if nominee == delegate || !self.can_delegate[delegate] {
+                return f64::INFINITY;
+            }
+            self.outgoing[nominee] * self.distance(kernel, nominee, delegate)
+        })
+    }
+
+    /// Each free nominee with its cheapest free delegate, by (saliency, nominee, delegate).
+    pub fn candidates(
+        &mut self,
+        network: &Network,
+        group: &Group,
+        is_free: &[bool],
+    ) -> Vec<Candidate> {
+        let kernel = kernel_of(network, group);
+        let mut nearest = std::mem::take(&mut self.nearest);
+        nearest.par_iter_mut().enumerate().for_each(|(nominee, known)| {
+            let useful = |list: &Vec<(f64, usize)>| list.iter().any(|&(_, unit)| is_free[unit]);
+            if is_free[nominee] && !known.as_ref().is_some_and(useful) {
+                *known = Some(self.cheapest(kernel, nominee, is_free));
+            }
+        });
+        let mut candidates: Vec<Candidate> = nearest
+            .iter()
+            .enumerate()
+            .filter(|&(nominee, _)| is_free[nominee])
+            .filter_map(|(nominee, known)| {
+                let &(distance, delegate) =
+                    known.as_ref()?.iter().find(|&&(_, unit)| is_free[unit])?;
+                let saliency = self.outgoing[nominee] * distance;
+                Some(Candidate { saliency, pair: Pair { nominee, delegate } })
+            })
+            .collect();
+        self.nearest = nearest;
+        candidates.sort_by(|a, b| {
+            a.saliency.total_cmp(&b.saliency).then(a.pair.nominee.cmp(&b.pair.nominee))
+        });
+        candidates
+    }
+
+    /// One nominee with its cheapest free delegate, if there is any.
+    pub fn candidate(
+        &self,
+        network: &Network,
+        group: &Group,
+        nominee: usize,
+        is_free: &[bool],
+    ) -> Option<Candidate> {
+        let nearest = self.cheapest(kernel_of(network, group), nominee, is_free);
+        let &(distance, delegate) = nearest.first()?;
+        let saliency = self.outgoing[nominee] * distance;
+        Some(Candidate { saliency, pair: Pair { nominee, delegate } })
+    }
+
+    /// The nominee's cheapest free delegates, cheapest first, ties by unit number.
+    fn cheapest(
+        &self,
+        kernel: ArrayView2<'_, f32>,
+        nominee: usize,
+        is_free: &[bool],
+    ) -> Vec<(f64, usize)> {
+        let mut best: Vec<(f64, usize)> = Vec::with_capacity(REMEMBERED + 1);
+        for delegate in 0..is_free.len() {
+            if delegate == nominee || !is_free[delegate] || !self.can_delegate[delegate] {
+                continue;
+            }
+            let distance = self.distance(kernel, nominee, delegate);
+            if best.len() == REMEMBERED && distance >= best[REMEMBERED - 1].0 {
+                continue;
+            }
+            let place = best.partition_point(|&(known, _)| known <= distance);
+            best.insert(place, (distance, delegate));
+            best.truncate(REMEMBERED);
+        }
+        best
+    }
+}
+
+fn kernel_of<'a>(network: &'a Network, group: &Group) -> ArrayView2<'a, f32> {
+    match network.node(group.producer).op.kernel_and_bias() {
+        Some((kernel, _)) => kernel.view(),
+        // Groups are only made of ops with a kernel; an empty one has no units.
+        None => ArrayView2::from_shape((0, 0), &[]).expect("an empty view"),
+    }
+}
+
+fn outgoing_size(network: &Network, group: &Group, unit: usize, measure: Outgoing) -> f64 {
+    let (mut sum, mut count) = (0.0, 0_usize);
+    for consumer in &group.consumers {
+        let Some((kernel, _)) = network.node(consumer.node).op.kernel_and_bias() else { continue };
+        for row in (unit..kernel.nrows()).step_by(group.units) {
+            let gain = consumer.gain[row % consumer.gain.len()];
+            for &weight in kernel.row(row) {
+                let weight = gain * f64::from(weight);
+                sum += if measure == Outgoing::L2 { weight * weight } else { weight.abs() };
+                count += 1;
+            }
+        }
+    }
+    match measure {
+        Outgoing::L2 => sum.sqrt(),
+        Outgoing::MeanAbsolute => sum / count.max(1) as f64,
+    }
+}
