@@ -1,0 +1,1 @@
+"""Data-free, robustness-preserving pruning of Keras models."""

@@ -1,0 +1,225 @@
+"""Types of the compiled core: interval arithmetic, saliency, impact, annealing, merging."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+build_profile: str
+
+_F32 = NDArray[np.float32]
+_F64 = NDArray[np.float64]
+
+@final
+class NetworkBuilder:
+    """Collect the ops of a network one by one, in any topological order.
+
+    Every method adds one node called `name`. `source` (or `sources`) name nodes added before.
+    `layer` is the weight-owning layer of the model; two nodes with the same `layer` share
+    their weights, and neither is pruned. It defaults to `name`. Shapes leave the batch axis out.
+    """
+
+    def __new__(cls) -> NetworkBuilder: ...
+    def shape(self, name: str) -> tuple[int, ...]: ...
+    def input(self, name: str, shape: Sequence[int]) -> None: ...
+    def dense(
+        self, name: str, source: str, kernel: _F32, bias: _F32 | None = None, *, layer: str | None = None
+    ) -> None: ...
+    def conv(
+        self,
+        name: str,
+        source: str,
+        kernel: _F32,
+        bias: _F32 | None = None,
+        *,
+        strides: Sequence[int],
+        dilation: Sequence[int],
+        padding: str,
+        groups: int = 1,
+        layer: str | None = None,
+    ) -> None: ...
+    def depthwise_conv(
+        self,
+        name: str,
+        source: str,
+        kernel: _F32,
+        bias: _F32 | None = None,
+        *,
+        strides: Sequence[int],
+        dilation: Sequence[int],
+        padding: str,
+        layer: str | None = None,
+    ) -> None: ...
+    def batch_normalization(
+        self,
+        name: str,
+        source: str,
+        *,
+        mean: _F32,
+        variance: _F32,
+        epsilon: float,
+        gamma: _F32 | None = None,
+        beta: _F32 | None = None,
+        layer: str | None = None,
+    ) -> None: ...
+    def layer_normalization(
+        self,
+        name: str,
+        source: str,
+        *,
+        epsilon: float,
+        gamma: _F32 | None = None,
+        beta: _F32 | None = None,
+        layer: str | None = None,
+    ) -> None: ...
+    def affine(self, name: str, source: str, *, scale: _F64, offset: _F64) -> None: ...
+    def activation(
+        self, name: str, source: str, kind: str, *, parameters: Mapping[str, float] | None = None
+    ) -> None: ...
+    def softmax(self, name: str, source: str) -> None: ...
+    def pool(
+        self,
+        name: str,
+        source: str,
+        kind: str,
+        *,
+        window: Sequence[int],
+        strides: Sequence[int],
+        padding: str,
+    ) -> None: ...
+    def global_pool(self, name: str, source: str, kind: str, *, keepdims: bool = False) -> None: ...
+    def zero_padding(
+        self, name: str, source: str, padding: Sequence[tuple[int, int]]
+    ) -> None: ...
+    def reshape(self, name: str, source: str, shape: Sequence[int]) -> None: ...
+    def add(self, name: str, sources: Sequence[str]) -> None: ...
+    def concatenate(self, name: str, sources: Sequence[str], axis: int = -1) -> None: ...
+    def identity(self, name: str, source: str) -> None: ...
+    def opaque(
+        self, name: str, sources: Sequence[str], shape: Sequence[int], reason: str
+    ) -> None: ...
+    def build(self, outputs: Sequence[str]) -> Network: ...
+
+@final
+class NodeInfo:
+    """One op of a network: its name, kind ("Dense", "Conv", ...), layer, sources and shape."""
+
+    name: str
+    kind: str
+    layer: str
+    sources: list[str]
+    shape: tuple[int, ...]
+    parameters: int
+    macs: int
+
+@final
+class GroupInfo:
+    """The units of one layer: how many, who reads them, and why they cannot go, if so."""
+
+    layer: str
+    node: str
+    units: int
+    consumers: list[str]
+    path: list[str]
+    reason: str | None
+
+@final
+class Network:
+    """A validated directed acyclic graph of typed ops that owns its weights."""
+
+    @property
+    def nodes(self) -> list[NodeInfo]: ...
+    @property
+    def groups(self) -> list[GroupInfo]: ...
+    @property
+    def inputs(self) -> list[str]: ...
+    @property
+    def outputs(self) -> list[str]: ...
+    @property
+    def logits(self) -> list[str]: ...
+    def weights(self, name: str) -> dict[str, _F32]: ...
+    def evaluate(self, inputs: Sequence[_F64]) -> list[_F64]: ...
+    def value_intervals(
+        self, lower: Sequence[_F64], upper: Sequence[_F64]
+    ) -> dict[str, tuple[_F64, _F64]]: ...
+    def saliency(self, layer: str, *, outgoing: str = "l2") -> _F64: ...
+    def impact(
+        self,
+        layer: str,
+        pairs: Sequence[tuple[int, int]],
+        lower: Sequence[_F64],
+        upper: Sequence[_F64],
+    ) -> tuple[_F64, _F64]: ...
+    def joint_impact(
+        self,
+        layer: str,
+        pairs: Sequence[tuple[int, int]],
+        lower: Sequence[_F64],
+        upper: Sequence[_F64],
+    ) -> tuple[_F64, _F64]: ...
+    def masked(self, layer: str, pairs: Sequence[tuple[int, int]]) -> Network: ...
+    def removed(self, layer: str, pairs: Sequence[tuple[int, int]]) -> Network: ...
+
+def entropy(
+    lower: _F64, upper: _F64, *, similarity: float = 0.9, density: str = "inclusive"
+) -> float: ...
+def energy(
+    lower: _F64,
+    upper: _F64,
+    base_lower: _F64,
+    base_upper: _F64,
+    *,
+    reference: float,
+    alpha: float = 0.75,
+    similarity: float = 0.9,
+    density: str = "inclusive",
+    normalization: str = "scaled",
+) -> float: ...
+def anneal(
+    pairs: Sequence[tuple[int, int]],
+    energies: _F64,
+    *,
+    count: int,
+    temperature: float,
+    scale: float,
+    last_energy: float | None,
+    rewalks: int,
+    seed: int,
+) -> list[int]: ...
+def uniform_draws(seed: int, count: int) -> _F64: ...
+def activation_range(
+    kind: str, lower: _F64, upper: _F64, *, parameters: Mapping[str, float] | None = None
+) -> tuple[_F64, _F64, _F64, _F64]: ...
+
+@final
+class Pruning:
+    """What a run did: the smaller network, who went, who took over, and the trace."""
+
+    @property
+    def network(self) -> Network: ...
+    @property
+    def kept(self) -> dict[str, NDArray[np.int64]]: ...
+    @property
+    def merges(self) -> list[dict[str, Any]]: ...
+    @property
+    def trace(self) -> list[dict[str, Any]]: ...
+    @property
+    def impact(self) -> tuple[_F64, _F64]: ...
+    @property
+    def stopped_by(self) -> str: ...
+
+def prune(
+    network: Network,
+    lower: Sequence[_F64],
+    upper: Sequence[_F64],
+    *,
+    layers: Sequence[str],
+    target: float,
+    step: float,
+    method: Mapping[str, Any],
+    outgoing: str,
+    seed: int,
+    on_epoch: Callable[[dict[str, Any]], bool | None] | None = None,
+) -> Pruning: ...

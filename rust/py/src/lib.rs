@@ -1,0 +1,33 @@
+//! `nnprune._core`: thin bindings of the engine. No algorithm lives here.
+
+mod arrays;
+mod builder;
+mod errors;
+mod functions;
+mod gate;
+mod network;
+mod pruning;
+
+use pyo3::prelude::*;
+
+/// The compiled core of nnprune.
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use crate::builder::NetworkBuilder;
+    #[pymodule_export]
+    use crate::functions::{activation_range, anneal, energy, entropy, uniform_draws};
+    #[pymodule_export]
+    use crate::network::{GroupInfo, Network, NodeInfo};
+    #[pymodule_export]
+    use crate::pruning::{Pruning, prune};
+
+    #[pymodule_export]
+    #[expect(non_upper_case_globals)] // a Python attribute
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    /// So that a benchmark can refuse a debug build.
+    #[pymodule_export]
+    #[expect(non_upper_case_globals)] // a Python attribute
+    const build_profile: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+}

@@ -1,0 +1,297 @@
+//! `Network`: what a graph is made of, and every quantity of the method by itself.
+
+use nnprune_core::bounds::{Bounds, InputBox};
+use nnprune_core::config::Outgoing;
+use nnprune_core::error::{Error, Poll, Result};
+use nnprune_core::impact::{self, Pair};
+use nnprune_core::interval::Intervals;
+use nnprune_core::network::{self, Group};
+use nnprune_core::saliency::Saliency;
+use nnprune_core::{merge, one_shot};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::arrays::{Ends, Values, boxes, ends};
+use crate::errors::{config, to_py};
+use crate::gate::enter;
+
+/// A validated graph of typed ops; see `_core.pyi`.
+#[pyclass(frozen, module = "nnprune._core")]
+pub(crate) struct Network(pub(crate) network::Network);
+
+/// One op of a network.
+#[pyclass(frozen, get_all, module = "nnprune._core")]
+pub(crate) struct NodeInfo {
+    name: String,
+    kind: &'static str,
+    layer: String,
+    sources: Vec<String>,
+    shape: Py<PyTuple>,
+    parameters: usize,
+    macs: usize,
+}
+
+/// The units of one layer.
+#[pyclass(frozen, get_all, module = "nnprune._core")]
+pub(crate) struct GroupInfo {
+    layer: String,
+    node: String,
+    units: usize,
+    consumers: Vec<String>,
+    path: Vec<String>,
+    reason: Option<String>,
+}
+
+pub(crate) fn parse_outgoing(name: &str) -> PyResult<Outgoing> {
+    match name {
+        "l2" => Ok(Outgoing::L2),
+        "mean_abs" => Ok(Outgoing::MeanAbsolute),
+        other => Err(config(format!("outgoing: expected l2 or mean_abs, got {other}"))),
+    }
+}
+
+impl Network {
+    fn names(&self, ids: &[network::NodeId]) -> Vec<String> {
+        ids.iter().map(|&id| self.0.node(id).name.clone()).collect()
+    }
+
+    /// The prunable group of this layer.
+    fn group(&self, layer: &str) -> Result<Group> {
+        let groups = self.0.groups();
+        let known = || {
+            let names: Vec<&str> = groups.iter().map(|group| group.layer.as_str()).collect();
+            names.join(", ")
+        };
+        let group = groups
+            .iter()
+            .find(|group| group.layer == layer)
+            .ok_or_else(|| Error::UnknownLayer { layer: layer.into(), known: known() })?;
+        match &group.reason {
+            Some(reason) => Err(Error::NotPrunable { layer: layer.into(), reason: reason.clone() }),
+            None => Ok(group.clone()),
+        }
+    }
+
+    fn pairs(group: &Group, pairs: &[(usize, usize)]) -> PyResult<Vec<Pair>> {
+        let mut gone = vec![false; group.units];
+        for &(nominee, delegate) in pairs {
+            let inside = nominee < group.units && delegate < group.units;
+            if !inside || nominee == delegate || gone[nominee] || gone[delegate] {
+                return Err(config(format!(
+                    "pairs: ({nominee}, {delegate}) must be two different units that are still \
+                     there, below {}",
+                    group.units
+                )));
+            }
+            gone[nominee] = true;
+        }
+        Ok(pairs.iter().map(|&(nominee, delegate)| Pair { nominee, delegate }).collect())
+    }
+
+    fn bounds(&self, intervals: Vec<Intervals>, poll: &mut Poll<'_>) -> Result<Bounds> {
+        let input_box = InputBox::new(&self.0, intervals)?;
+        Bounds::propagate(&self.0, &input_box, &vec![true; self.0.nodes().len()], poll)
+    }
+}
+
+#[pymethods]
+impl Network {
+    #[getter]
+    fn nodes(&self, py: Python<'_>) -> PyResult<Vec<NodeInfo>> {
+        (0..self.0.nodes().len())
+            .map(|id| {
+                let node = self.0.node(id);
+                Ok(NodeInfo {
+                    name: node.name.clone(),
+                    kind: node.op.kind(),
+                    layer: node.layer.clone(),
+                    sources: self.names(&node.sources),
+                    shape: PyTuple::new(py, &node.shape)?.unbind(),
+                    parameters: node.parameters(),
+                    macs: self.0.macs(id),
+                })
+            })
+            .collect()
+    }
+
+    #[getter]
+    fn groups(&self) -> Vec<GroupInfo> {
+        self.0
+            .groups()
+            .into_iter()
+            .map(|group| {
+                let consumers: Vec<_> = group.consumers.iter().map(|c| c.node).collect();
+                let mut path: Vec<_> =
+                    group.consumers.iter().flat_map(|c| c.path.iter().copied()).collect();
+                path.sort_unstable();
+                path.dedup();
+                GroupInfo {
+                    node: self.0.node(group.producer).name.clone(),
+                    layer: group.layer,
+                    units: group.units,
+                    consumers: self.names(&consumers),
+                    path: self.names(&path),
+                    reason: group.reason,
+                }
+            })
+            .collect()
+    }
+
+    #[getter]
+    fn inputs(&self) -> Vec<String> {
+        self.names(self.0.inputs())
+    }
+
+    #[getter]
+    fn outputs(&self) -> Vec<String> {
+        self.names(self.0.outputs())
+    }
+
+    #[getter]
+    fn logits(&self) -> Vec<String> {
+        self.names(&self.0.logits())
+    }
+
+    fn weights<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyDict>> {
+        let node = self.0.node(self.0.find(name).map_err(to_py)?);
+        let weights = PyDict::new(py);
+        for (key, values) in node.op.weights() {
+            weights.set_item(key, values.as_standard_layout().into_owned().into_pyarray(py))?;
+        }
+        Ok(weights)
+    }
+
+    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
+    fn evaluate<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: Vec<Values<'py>>,
+    ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f64>>>> {
+        let points = boxes(&inputs, &inputs)?;
+        let bounds = enter(py, |poll| self.bounds(points, poll))?;
+        self.0
+            .outputs()
+            .iter()
+            .map(|&id| {
+                let middle: Vec<f64> =
+                    bounds.of(id).iter().map(|i| 0.5 * i.lower + 0.5 * i.upper).collect();
+                middle.into_pyarray(py).reshape(self.0.node(id).shape.clone())
+            })
+            .collect()
+    }
+
+    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
+    fn value_intervals<'py>(
+        &self,
+        py: Python<'py>,
+        lower: Vec<Values<'py>>,
+        upper: Vec<Values<'py>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let intervals = boxes(&lower, &upper)?;
+        let bounds = enter(py, |poll| self.bounds(intervals, poll))?;
+        let values = PyDict::new(py);
+        for (id, node) in self.0.nodes().iter().enumerate() {
+            values.set_item(&node.name, ends(py, bounds.of(id).clone(), &node.shape)?)?;
+        }
+        Ok(values)
+    }
+
+    #[pyo3(signature = (layer, *, outgoing="l2"))]
+    fn saliency<'py>(
+        &self,
+        py: Python<'py>,
+        layer: &str,
+        outgoing: &str,
+    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        let measure = parse_outgoing(outgoing)?;
+        let group = self.group(layer).map_err(to_py)?;
+        let matrix = enter(py, |poll| {
+            let saliency = Saliency::new(&self.0, &group, measure, poll)?;
+            Ok(saliency.matrix(&self.0, &group))
+        })?;
+        Ok(matrix.into_pyarray(py))
+    }
+
+    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
+    fn impact<'py>(
+        &self,
+        py: Python<'py>,
+        layer: &str,
+        pairs: Vec<(usize, usize)>,
+        lower: Vec<Values<'py>>,
+        upper: Vec<Values<'py>>,
+    ) -> PyResult<Ends<'py>> {
+        let group = self.group(layer).map_err(to_py)?;
+        // Each pair is scored alone, so that any two units will do.
+        let pairs: Vec<Pair> = pairs
+            .iter()
+            .map(|&pair| Self::pairs(&group, &[pair]).map(|pairs| pairs[0]))
+            .collect::<PyResult<_>>()?;
+        let intervals = boxes(&lower, &upper)?;
+        let impacts = enter(py, |poll| {
+            let bounds = self.bounds(intervals, poll)?;
+            impact::candidates(&self.0, &group, &pairs, &bounds, poll)
+        })?;
+        let shape = [impacts.len(), impacts.first().map_or(0, Intervals::len)];
+        let joined = impacts.into_iter().fold(Intervals::default(), |mut all, one| {
+            all.lower.extend(one.lower);
+            all.upper.extend(one.upper);
+            all
+        });
+        ends(py, joined, &shape)
+    }
+
+    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
+    fn joint_impact<'py>(
+        &self,
+        py: Python<'py>,
+        layer: &str,
+        pairs: Vec<(usize, usize)>,
+        lower: Vec<Values<'py>>,
+        upper: Vec<Values<'py>>,
+    ) -> PyResult<Ends<'py>> {
+        let group = self.group(layer).map_err(to_py)?;
+        let pairs = Self::pairs(&group, &pairs)?;
+        let intervals = boxes(&lower, &upper)?;
+        let joint = enter(py, |poll| {
+            let before = self.bounds(intervals, poll)?;
+            let settled = one_shot::with_final_delegates(&pairs);
+            let injected = impact::inject(&self.0, &group, &settled, &before, poll)?;
+            let mut merged = self.0.clone();
+            merge::merge(&mut merged, &group, &pairs);
+            let after = before.updated(&merged, &group.downstream, poll)?;
+            impact::joint(&merged, &group, injected, &before, &after, poll)
+        })?;
+        let len = joint.len();
+        ends(py, joint, &[len])
+    }
+
+    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
+    fn masked(&self, layer: &str, pairs: Vec<(usize, usize)>) -> PyResult<Self> {
+        let group = self.group(layer).map_err(to_py)?;
+        let pairs = Self::pairs(&group, &pairs)?;
+        let mut masked = self.0.clone();
+        merge::merge(&mut masked, &group, &pairs);
+        Ok(Self(masked))
+    }
+
+    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
+    fn removed(&self, layer: &str, pairs: Vec<(usize, usize)>) -> PyResult<Self> {
+        let group = self.group(layer).map_err(to_py)?;
+        let gone = Self::pairs(&group, &pairs)?;
+        let kept: Vec<usize> =
+            (0..group.units).filter(|&unit| gone.iter().all(|pair| pair.nominee != unit)).collect();
+        Ok(Self(merge::remove(self.masked(layer, pairs)?.0, &group, &kept)))
+    }
+}
+
+/// Numbers of units for Python.
+pub(crate) fn unit_numbers<'py>(
+    py: Python<'py>,
+    units: &[usize],
+) -> PyResult<Bound<'py, PyArray1<i64>>> {
+    let numbers: std::result::Result<Vec<i64>, _> =
+        units.iter().map(|&unit| i64::try_from(unit)).collect();
+    Ok(numbers.map_err(|problem| config(problem.to_string()))?.into_pyarray(py))
+}

@@ -1,0 +1,177 @@
+//! `prune` and its result.
+
+use std::ops::ControlFlow;
+
+use nnprune_core::bounds::InputBox;
+use nnprune_core::config::{AnnealingConfig, Config, EnergyConfig, Method, Restart};
+use nnprune_core::prune::{self as driver, StoppedBy};
+use nnprune_core::trace::EpochTrace;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use crate::arrays::{Ends, Values, boxes, ends};
+use crate::errors::{config, to_py};
+use crate::functions::{parse_density, parse_normalization};
+use crate::gate::enter;
+use crate::network::{Network, parse_outgoing, unit_numbers};
+
+/// What a run did; see `_core.pyi`.
+#[pyclass(frozen, module = "nnprune._core")]
+pub(crate) struct Pruning(driver::Pruning);
+
+#[pymethods]
+impl Pruning {
+    #[getter]
+    fn network(&self) -> Network {
+        Network(self.0.network.clone())
+    }
+
+    #[getter]
+    fn kept<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let kept = PyDict::new(py);
+        for (layer, units) in &self.0.kept {
+            kept.set_item(layer, unit_numbers(py, units)?)?;
+        }
+        Ok(kept)
+    }
+
+    #[getter]
+    fn merges<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let merges = PyList::empty(py);
+        for merge in &self.0.merges {
+            let entry = PyDict::new(py);
+            entry.set_item("layer", &merge.layer)?;
+            entry.set_item("nominee", merge.pair.nominee)?;
+            entry.set_item("delegate", merge.pair.delegate)?;
+            entry.set_item("epoch", merge.epoch)?;
+            merges.append(entry)?;
+        }
+        Ok(merges)
+    }
+
+    #[getter]
+    fn trace<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let entries: PyResult<Vec<_>> = self.0.trace.iter().map(|entry| epoch(py, entry)).collect();
+        PyList::new(py, entries?)
+    }
+
+    #[getter]
+    fn impact<'py>(&self, py: Python<'py>) -> PyResult<Ends<'py>> {
+        ends(py, self.0.impact.clone(), &[self.0.impact.len()])
+    }
+
+    #[getter]
+    fn stopped_by(&self) -> &'static str {
+        match self.0.stopped_by {
+            StoppedBy::Target => "target",
+            StoppedBy::Callback => "callback",
+            StoppedBy::NoDelegate => "no_delegate",
+        }
+    }
+}
+
+/// One epoch's trace as Python sees it.
+fn epoch<'py>(py: Python<'py>, entry: &EpochTrace) -> PyResult<Bound<'py, PyDict>> {
+    let units = PyDict::new(py);
+    for (layer, count) in &entry.units {
+        units.set_item(layer, count)?;
+    }
+    let visits = &entry.visits;
+    let dict = PyDict::new(py);
+    dict.set_item("epoch", entry.epoch)?;
+    dict.set_item("temperature", entry.temperature)?;
+    dict.set_item("units", units)?;
+    dict.set_item("removed", visits.removed)?;
+    dict.set_item("energy", entry.mean_energy())?;
+    dict.set_item("energy_scale", entry.mean_scale())?;
+    dict.set_item("candidates", visits.candidates)?;
+    dict.set_item("accepted", visits.by_energy)?;
+    dict.set_item("accepted_by_chance", visits.by_chance)?;
+    dict.set_item("rejected", visits.rejections)?;
+    dict.set_item("taken", visits.taken)?;
+    dict.set_item("impact_lower", &entry.impact.lower)?;
+    dict.set_item("impact_upper", &entry.impact.upper)?;
+    Ok(dict)
+}
+
+/// A required entry of the `method` mapping.
+fn entry<'py, T>(method: &Bound<'py, PyAny>, key: &str) -> PyResult<T>
+where
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr>,
+{
+    method
+        .get_item(key)
+        .and_then(|value| value.extract::<T>())
+        .map_err(|problem| config(format!("method: entry '{key}': {problem}")))
+}
+
+fn parse_method(method: &Bound<'_, PyAny>) -> PyResult<Method> {
+    match entry::<String>(method, "name")?.as_str() {
+        "annealing" => Ok(Method::Annealing(AnnealingConfig {
+            energy: EnergyConfig {
+                alpha: entry(method, "alpha")?,
+                similarity: entry(method, "similarity")?,
+                density: parse_density(&entry::<String>(method, "density")?)?,
+                normalization: parse_normalization(&entry::<String>(method, "normalization")?)?,
+            },
+            pool: entry(method, "pool")?,
+            rewalks: entry(method, "rewalks")?,
+            restart: match entry::<String>(method, "restart")?.as_str() {
+                "never" => Restart::Never,
+                "visit" => Restart::Visit,
+                other => {
+                    return Err(config(format!("restart: expected never or visit, got {other}")));
+                }
+            },
+        })),
+        "greedy" => Ok(Method::Greedy { pool: entry(method, "pool")? }),
+        "one_shot" => Ok(Method::OneShot),
+        other => {
+            Err(config(format!("method: expected annealing, greedy or one_shot, got {other}")))
+        }
+    }
+}
+
+/// Prune a network; see `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (network, lower, upper, *, layers, target, step, method, outgoing, seed, on_epoch=None))]
+#[expect(clippy::too_many_arguments, clippy::needless_pass_by_value)] // extracted by PyO3
+pub(crate) fn prune(
+    py: Python<'_>,
+    network: &Network,
+    lower: Vec<Values<'_>>,
+    upper: Vec<Values<'_>>,
+    layers: Vec<String>,
+    target: f64,
+    step: f64,
+    method: Bound<'_, PyAny>,
+    outgoing: &str,
+    seed: u64,
+    on_epoch: Option<Py<PyAny>>,
+) -> PyResult<Pruning> {
+    let method = parse_method(&method)?;
+    let outgoing = parse_outgoing(outgoing)?;
+    let valid = Config { layers, target, step, method, outgoing, seed }.check().map_err(to_py)?;
+    let input_box = InputBox::new(&network.0, boxes(&lower, &upper)?).map_err(to_py)?;
+    let mut raised: Option<PyErr> = None;
+    let mut tell = |trace: &EpochTrace| {
+        let Some(callback) = &on_epoch else { return ControlFlow::Continue(()) };
+        let verdict = Python::attach(|py| {
+            let answer = callback.bind(py).call1((epoch(py, trace)?,))?;
+            answer.is_none().then_some(Ok(true)).unwrap_or_else(|| answer.is_truthy())
+        });
+        match verdict {
+            Ok(true) => ControlFlow::Continue(()),
+            Ok(false) => ControlFlow::Break(()),
+            Err(error) => {
+                raised = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    };
+    let done = enter(py, |poll| driver::prune(&network.0, &input_box, &valid, poll, &mut tell));
+    match raised {
+        Some(error) => Err(error),
+        None => done.map(Pruning),
+    }
+}
