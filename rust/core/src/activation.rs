@@ -240,7 +240,7 @@ impl Activation {
         match self {
             Self::Gelu => &[(-0.751_791_524_693_564_4, -0.169_971_207_479_903_66)],
             Self::GeluTanh => &[(-0.752_461_422_071_016_2, -0.170_040_750_571_254_05)],
-            Self::Silu => &[(-1.278_464_542_761_073_8, -0.278_464_542_761_073_8)],
+            Self::Silu => &[(-1.278_464_542_761_074, -0.278_464_542_761_073_8)],
             Self::Mish => &[(-1.192_431_214_515_495_2, -0.308_843_413_017_250_4)],
             Self::HardSilu => &[(-1.5, -0.375)],
             _ => &[],
@@ -263,7 +263,7 @@ impl Activation {
             ],
             Self::Mish => &[
                 (-2.256_376_396_360_793, -0.112_526_122_389_462_55),
-                (1.490_571_179_485_428_5, 1.088_498_161_251_727_9),
+                (1.490_571_179_485_428_5, 1.088_498_161_251_728),
             ],
             Self::HardSilu => &[(-3.0, -0.5), (3.0, 1.5)],
             _ => &[],
@@ -343,7 +343,7 @@ impl Activation {
 fn piecewise(x: Interval, slopes: &[f64; 3], kinks: &[f64; 2]) -> Interval {
     let touched = [
         x.lower < kinks[0],
-        x.upper > kinks[0] && x.lower < kinks[1] || x.lower == x.upper,
+        (x.upper > kinks[0] && x.lower < kinks[1]) || x.lower == x.upper,
         x.upper > kinks[1],
     ];
     let mut range: Option<Interval> = None;

@@ -182,8 +182,8 @@ impl Saliency {
         is_free: &[bool],
     ) -> Vec<(f64, usize)> {
         let mut best: Vec<(f64, usize)> = Vec::with_capacity(REMEMBERED + 1);
-        for delegate in 0..is_free.len() {
-            if delegate == nominee || !is_free[delegate] || !self.can_delegate[delegate] {
+        for (delegate, &is_free) in is_free.iter().enumerate() {
+            if delegate == nominee || !is_free || !self.can_delegate[delegate] {
                 continue;
             }
             let distance = self.distance(kernel, nominee, delegate);

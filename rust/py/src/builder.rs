@@ -66,7 +66,6 @@ impl NetworkBuilder {
         PyTuple::new(py, self.0.shape(name).map_err(to_py)?)
     }
 
-    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
     fn input(&mut self, name: &str, shape: Vec<usize>) -> PyResult<()> {
         self.0.add(name, &[], Op::Input, Some(&shape), None).map_err(to_py)
     }
@@ -166,7 +165,6 @@ impl NetworkBuilder {
     }
 
     #[pyo3(signature = (name, source, *, scale, offset))]
-    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
     fn affine(
         &mut self,
         name: &str,
@@ -230,7 +228,6 @@ impl NetworkBuilder {
         self.0.add(name, &[source], op, Some(&pooled), None).map_err(to_py)
     }
 
-    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
     fn zero_padding(
         &mut self,
         name: &str,
@@ -240,18 +237,15 @@ impl NetworkBuilder {
         self.0.zero_padding(name, source, &padding).map_err(to_py)
     }
 
-    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
     fn reshape(&mut self, name: &str, source: &str, shape: Vec<usize>) -> PyResult<()> {
         self.0.add(name, &[source], Op::Reshape, Some(&shape), None).map_err(to_py)
     }
 
-    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
     fn add(&mut self, name: &str, sources: Vec<String>) -> PyResult<()> {
         self.0.add(name, &borrowed(&sources), Op::Add, None, None).map_err(to_py)
     }
 
     #[pyo3(signature = (name, sources, axis=-1))]
-    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
     fn concatenate(&mut self, name: &str, sources: Vec<String>, axis: isize) -> PyResult<()> {
         let first = sources.first().ok_or_else(|| config(format!("{name}: no sources")))?;
         let axes = self.0.shape(first).map_err(to_py)?.len();
@@ -265,7 +259,6 @@ impl NetworkBuilder {
         self.simple(name, source, Op::Identity)
     }
 
-    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
     fn opaque(
         &mut self,
         name: &str,
@@ -276,7 +269,6 @@ impl NetworkBuilder {
         self.0.add(name, &borrowed(&sources), Op::Opaque(reason), Some(&shape), None).map_err(to_py)
     }
 
-    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
     fn build(&mut self, outputs: Vec<String>) -> PyResult<Network> {
         let builder = std::mem::take(&mut self.0);
         builder.build(&borrowed(&outputs)).map(Network).map_err(to_py)

@@ -16,7 +16,6 @@ mod exceptions {
 }
 
 /// The Python exception for an error of the core.
-#[expect(clippy::needless_pass_by_value)] // used as `map_err(to_py)`
 pub(crate) fn to_py(error: Error) -> PyErr {
     let message = error.to_string();
     match error {

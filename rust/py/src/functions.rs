@@ -42,7 +42,6 @@ fn intervals(lower: &Values<'_>, upper: &Values<'_>) -> PyResult<Intervals> {
 /// ENT, eq. 7.
 #[pyfunction]
 #[pyo3(signature = (lower, upper, *, similarity=0.9, density="inclusive"))]
-#[expect(clippy::needless_pass_by_value)] // extracted by PyO3
 pub(crate) fn entropy(
     lower: Values<'_>,
     upper: Values<'_>,
@@ -55,7 +54,7 @@ pub(crate) fn entropy(
 /// Energy of one head, eq. 8.
 #[pyfunction]
 #[pyo3(signature = (lower, upper, base_lower, base_upper, *, reference, alpha=0.75, similarity=0.9, density="inclusive", normalization="scaled"))]
-#[expect(clippy::too_many_arguments, clippy::needless_pass_by_value)] // extracted by PyO3
+#[expect(clippy::too_many_arguments)] // Python keywords
 pub(crate) fn energy(
     lower: Values<'_>,
     upper: Values<'_>,
@@ -87,7 +86,7 @@ pub(crate) fn energy(
 /// The accept and reject sequence of one visit.
 #[pyfunction]
 #[pyo3(signature = (pairs, energies, *, count, temperature, scale, last_energy, rewalks, seed))]
-#[expect(clippy::too_many_arguments, clippy::needless_pass_by_value)] // extracted by PyO3
+#[expect(clippy::too_many_arguments)] // Python keywords
 pub(crate) fn anneal(
     pairs: Vec<(usize, usize)>,
     energies: Values<'_>,
@@ -133,7 +132,6 @@ type Ranges<'py> = (
 /// Ranges of values and of slopes of an activation over intervals.
 #[pyfunction]
 #[pyo3(signature = (kind, lower, upper, *, parameters=None))]
-#[expect(clippy::needless_pass_by_value)] // extracted by PyO3
 pub(crate) fn activation_range<'py>(
     py: Python<'py>,
     kind: &str,

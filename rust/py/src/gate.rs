@@ -28,7 +28,7 @@ pub(crate) fn enter<T: Send>(
                 return ControlFlow::Continue(());
             }
             asked = Instant::now();
-            match Python::attach(|py| py.check_signals()) {
+            match Python::attach(Python::check_signals) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
                     pending = Some(error);

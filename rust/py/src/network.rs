@@ -162,7 +162,6 @@ impl Network {
         Ok(weights)
     }
 
-    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
     fn evaluate<'py>(
         &self,
         py: Python<'py>,
@@ -181,7 +180,6 @@ impl Network {
             .collect()
     }
 
-    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
     fn value_intervals<'py>(
         &self,
         py: Python<'py>,
@@ -213,7 +211,6 @@ impl Network {
         Ok(matrix.into_pyarray(py))
     }
 
-    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
     fn impact<'py>(
         &self,
         py: Python<'py>,
@@ -242,7 +239,6 @@ impl Network {
         ends(py, joined, &shape)
     }
 
-    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
     fn joint_impact<'py>(
         &self,
         py: Python<'py>,
@@ -267,7 +263,6 @@ impl Network {
         ends(py, joint, &[len])
     }
 
-    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
     fn masked(&self, layer: &str, pairs: Vec<(usize, usize)>) -> PyResult<Self> {
         let group = self.group(layer).map_err(to_py)?;
         let pairs = Self::pairs(&group, &pairs)?;
@@ -276,7 +271,6 @@ impl Network {
         Ok(Self(masked))
     }
 
-    #[expect(clippy::needless_pass_by_value)] // extracted by PyO3
     fn removed(&self, layer: &str, pairs: Vec<(usize, usize)>) -> PyResult<Self> {
         let group = self.group(layer).map_err(to_py)?;
         let gone = Self::pairs(&group, &pairs)?;

@@ -135,7 +135,7 @@ fn parse_method(method: &Bound<'_, PyAny>) -> PyResult<Method> {
 /// Prune a network; see `_core.pyi`.
 #[pyfunction]
 #[pyo3(signature = (network, lower, upper, *, layers, target, step, method, outgoing, seed, on_epoch=None))]
-#[expect(clippy::too_many_arguments, clippy::needless_pass_by_value)] // extracted by PyO3
+#[expect(clippy::too_many_arguments)] // Python keywords
 pub(crate) fn prune(
     py: Python<'_>,
     network: &Network,
@@ -158,7 +158,7 @@ pub(crate) fn prune(
         let Some(callback) = &on_epoch else { return ControlFlow::Continue(()) };
         let verdict = Python::attach(|py| {
             let answer = callback.bind(py).call1((epoch(py, trace)?,))?;
-            answer.is_none().then_some(Ok(true)).unwrap_or_else(|| answer.is_truthy())
+            if answer.is_none() { Ok(true) } else { answer.is_truthy() }
         });
         match verdict {
             Ok(true) => ControlFlow::Continue(()),

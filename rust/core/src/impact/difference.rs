@@ -103,10 +103,10 @@ fn at_node(
 
 /// The maximum is non-expansive: its difference lies between the least and the largest one.
 pub(crate) fn pooled_maximum(differences: impl Iterator<Item = Interval>) -> Interval {
-    differences.reduce(|range, difference| range.hull(difference)).unwrap_or(Interval::ZERO)
+    differences.reduce(Interval::hull).unwrap_or(Interval::ZERO)
 }
 
-/// `|p'_k - p_k| <= tanh(tau_k / 4)`, tau_k the most by which logit k moves against another.
+/// `|p'_k - p_k| <= tanh(tau_k / 4)`, `tau_k` the most by which logit k moves against another.
 fn softmax(change: &Intervals, classes: usize) -> Intervals {
     (0..change.len())
         .map(|element| {

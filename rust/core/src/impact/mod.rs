@@ -148,17 +148,10 @@ fn consumer_input(
 fn at_logits(network: &Network, logits: &[NodeId], differences: &Differences) -> Intervals {
     let mut side_by_side = Intervals::default();
     for &id in logits {
-        match &differences[id] {
-            Some(difference) => {
-                side_by_side.lower.extend_from_slice(&difference.lower);
-                side_by_side.upper.extend_from_slice(&difference.upper);
-            }
-            None => {
-                let zeros = Intervals::zeros(network.node(id).len());
-                side_by_side.lower.extend(zeros.lower);
-                side_by_side.upper.extend(zeros.upper);
-            }
-        }
+        let unchanged = Intervals::zeros(network.node(id).len());
+        let difference = differences[id].as_ref().unwrap_or(&unchanged);
+        side_by_side.lower.extend_from_slice(&difference.lower);
+        side_by_side.upper.extend_from_slice(&difference.upper);
     }
     side_by_side
 }

@@ -148,7 +148,7 @@ impl Network {
     fn consumes(&self, reader: NodeId, units: usize) -> Result<bool, String> {
         let node = &self.nodes[reader];
         let name = &node.name;
-        if node.last_axis() % units != 0
+        if !node.last_axis().is_multiple_of(units)
             && !matches!(node.op, Op::Dense(_) | Op::Conv(_) | Op::Opaque(_))
         {
             return Err(format!("'{name}' lays its units out anew"));
@@ -206,7 +206,7 @@ impl Network {
         // function of the kernel's row cannot be folded into it.
         let padded = matches!(&self.nodes[node].op, Op::Conv(conv) if conv.window.is_padded());
         let mut after = path[barrier..].iter().filter_map(affine_of);
-        if after.any(|affine| padded || width % affine.scale.len() != 0) {
+        if after.any(|affine| padded || !width.is_multiple_of(affine.scale.len())) {
             barrier = path.len();
         }
         let Affine { scale: gain, offset } =
