@@ -28,7 +28,9 @@ pub(crate) fn enter<T: Send>(
                 return ControlFlow::Continue(());
             }
             asked = Instant::now();
-            match Python::attach(Python::check_signals) {
+            #[expect(clippy::redundant_closure_for_method_calls)]
+            // the method is not general in its lifetime
+            match Python::attach(|py| py.check_signals()) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
                     pending = Some(error);
