@@ -210,6 +210,9 @@ class Pruning:
     @property
     def stopped_by(self) -> str: ...
 
+def check_options(
+    *, target: float, step: float, method: Mapping[str, Any], outgoing: str
+) -> None: ...
 def prune(
     network: Network,
     lower: Sequence[_F64],

@@ -20,7 +20,7 @@ mod _core {
     #[pymodule_export]
     use crate::network::{GroupInfo, Network, NodeInfo};
     #[pymodule_export]
-    use crate::pruning::{Pruning, prune};
+    use crate::pruning::{Pruning, check_options, prune};
 
     #[pymodule_export]
     #[expect(non_upper_case_globals)] // a Python attribute

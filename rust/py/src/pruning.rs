@@ -132,6 +132,20 @@ fn parse_method(method: &Bound<'_, PyAny>) -> PyResult<Method> {
     }
 }
 
+/// Check options before any work is done; see `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (*, target, step, method, outgoing))]
+pub(crate) fn check_options(
+    target: f64,
+    step: f64,
+    method: Bound<'_, PyAny>,
+    outgoing: &str,
+) -> PyResult<()> {
+    let (method, outgoing) = (parse_method(&method)?, parse_outgoing(outgoing)?);
+    let config = Config { layers: Vec::new(), target, step, method, outgoing, seed: 0 };
+    config.check().map(drop).map_err(to_py)
+}
+
 /// Prune a network; see `_core.pyi`.
 #[pyfunction]
 #[pyo3(signature = (network, lower, upper, *, layers, target, step, method, outgoing, seed, on_epoch=None))]

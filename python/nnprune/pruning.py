@@ -1,0 +1,273 @@
+"""`prune`: a model in, a smaller model out, no data."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from nnprune import _core
+from nnprune.errors import ConfigError, UnknownLayerError
+from nnprune.options import Annealing, Greedy, Method, OneShot, method_to_dict
+from nnprune.result import Epoch, LayerChange, Merge, PruningResult, Size, Source
+
+if TYPE_CHECKING:
+    import keras
+
+    from nnprune.keras_io.graph import Graph
+    from nnprune.keras_io.input_box import InputBox
+
+__all__ = ["prune"]
+
+
+def prune(
+    model: str | os.PathLike[str] | keras.Model,
+    *,
+    target: float,
+    step: float = 1 / 32,
+    method: Method | None = None,
+    input_bounds: tuple[ArrayLike, ArrayLike] | Mapping[str, Any] | Sequence[Any] | None = None,
+    layers: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    outgoing: str = "l2",
+    seed: int = 0,
+    trust: bool = False,
+    progress: bool = False,
+    on_epoch: Callable[[Epoch], bool | None] | None = None,
+) -> PruningResult:
+    """Remove hidden units of Dense layers in pairs, without data.
+
+    Of each pair the nominee goes and the delegate takes over its outgoing weights. The method is
+    that of Meng, Bai, Teo and Dong, arXiv 2204.00783; `docs/method.md` defines every quantity.
+
+    Parameters
+    ----------
+    model : path-like or keras.Model
+        A `.keras` or `.h5` file (with the extra `legacy` also what Keras 2 wrote), or a built
+        Sequential or Functional model, which is not changed.
+    target : float
+        Fraction of each layer's units to remove, between 0 and 1, both excluded. Rounded half up
+        per layer; every layer keeps at least one unit.
+    step : float, default 1/32
+        Fraction of each layer's units to remove in an epoch, in (0, 1].
+    method : Annealing, Greedy or OneShot, optional
+        How pairs are chosen; `Annealing()` by default.
+    input_bounds : optional
+        The legitimate inputs: `(lower, upper)`, numbers or arrays that broadcast to the input's
+        shape without the batch axis; for several inputs a list of such pairs or a mapping from
+        the inputs' names to them; or a mapping with `lower` and `upper`. By default [0, 1] per
+        feature, or what a leading Rescaling or Normalization layer suggests.
+    layers : sequence of str, optional
+        The layers to prune; by default all whose units can be removed.
+    exclude : sequence of str, optional
+        Layers to leave alone.
+    outgoing : {"l2", "mean_abs"}, default "l2"
+        How a nominee's outgoing weights enter its saliency (eq. 2).
+    seed : int, default 0
+        Seed of the random stream: same inputs, options and seed, same result, on any number of
+        threads.
+    trust : bool, default False
+        Open a file although it could run code: only for files whose author you trust.
+    progress : bool, default False
+        Show a progress bar on standard error if that is a terminal.
+    on_epoch : callable, optional
+        Called with every `Epoch`; the run stops early if it returns False.
+
+    Returns
+    -------
+    PruningResult
+        The smaller model with the trace of what was done.
+
+    Raises
+    ------
+    ConfigError
+        An option is out of range, or a layer is unknown (`UnknownLayerError`), or the bounds are
+        wrong (`BoundsError`).
+    ModelError
+        The model is not built, subclassed, has NaN weights (`WeightError`), nothing to prune
+        (`NothingToPruneError`), or needs the extra `legacy` (`LegacyModelError`).
+    FileFormatError, UntrustedModelError
+        The file is no model, damaged, or does what an unknown file must not do.
+
+    Notes
+    -----
+    Ctrl-C stops a run within half a second when it was started from the main thread.
+    """
+    method = Annealing() if method is None else method
+    _check_options(target=target, step=step, method=method, outgoing=outgoing, seed=seed)
+    opened = _open(model, trust=trust)
+    chosen = _chosen_layers(opened.graph.network, layers, exclude)
+    input_box = _input_box(opened, input_bounds)
+    started = time.process_time()
+    with _observer(on_epoch, opened, chosen, target, progress=progress) as tell:
+        pruning = _core.prune(
+            opened.graph.network,
+            input_box.lower,
+            input_box.upper,
+            layers=chosen,
+            target=target,
+            step=step,
+            method=method_to_dict(method),
+            outgoing=outgoing,
+            seed=seed,
+            on_epoch=tell,
+        )
+    engine_seconds = time.process_time() - started
+    from nnprune.keras_io.rebuild import rebuild
+
+    rebuilt = rebuild(opened.model, opened.graph, pruning)
+    return PruningResult(
+        model=rebuilt.model,
+        source=opened.source,
+        target=target,
+        step=step,
+        method=method,
+        outgoing=outgoing,
+        seed=seed,
+        input_box=input_box.source,
+        before=Size(parameters=opened.model.count_params(), macs=_macs(opened.graph.network)),
+        after=Size(parameters=rebuilt.model.count_params(), macs=_macs(pruning.network)),
+        layers=_layer_changes(opened.graph.network, pruning),
+        opaque=dict(opened.graph.opaque),
+        merges=tuple(Merge(**merge) for merge in pruning.merges),
+        trace=tuple(Epoch(**entry) for entry in pruning.trace),
+        impact=_impact(opened.graph.network, pruning),
+        stopped_by=pruning.stopped_by,
+        rounding=rebuilt.rounding,
+        trusted=trust,
+        engine_seconds=engine_seconds,
+    )
+
+
+def _check_options(*, target: float, step: float, method: Method, outgoing: str, seed: int) -> None:
+    """Let the core judge the options before a model is opened."""
+    if not isinstance(method, Annealing | Greedy | OneShot):
+        raise ConfigError(
+            f"method: expected nnprune.Annealing(), Greedy() or OneShot(), got {method!r}"
+        )
+    if not 0 <= seed < 2**64:
+        raise ConfigError(f"seed: expected an integer from 0 to 2**64 - 1, got {seed}")
+    _core.check_options(target=target, step=step, method=method_to_dict(method), outgoing=outgoing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    """A model, and the network it is."""
+
+    model: keras.Model
+    graph: Graph
+    source: Source
+
+
+def _open(model: str | os.PathLike[str] | keras.Model, *, trust: bool) -> _Opened:
+    """Look at a file and load it, or take a live model; read its graph and weights."""
+    path = sha256 = None
+    if isinstance(model, str | os.PathLike):
+        from nnprune.keras_io.scan import look
+
+        file = look(model, trust=trust)
+        from nnprune.keras_io.load import load_model
+
+        path, sha256 = str(file.path), file.sha256
+        model = load_model(file, trust=trust)
+    from nnprune.keras_io.config import read_config
+    from nnprune.keras_io.graph import read_network
+    from nnprune.keras_io.rebuild import live_config
+    from nnprune.keras_io.weights import LiveWeights
+
+    calls = read_config(live_config(model))
+    graph = read_network(calls, LiveWeights(model))
+    source = Source(path=path, sha256=sha256, name=model.name)
+    return _Opened(model=model, graph=graph, source=source)
+
+
+def _chosen_layers(
+    network: _core.Network, layers: Sequence[str] | None, exclude: Sequence[str] | None
+) -> list[str]:
+    """Names of the layers to prune; the core says why if one of them cannot be."""
+    known = [group.layer for group in network.groups]
+    for option, names in (("layers", layers), ("exclude", exclude)):
+        if isinstance(names, str):
+            raise ConfigError(f"{option}: expected a list of layer names, got the text {names!r}")
+        for name in names or ():
+            if name not in known:
+                raise UnknownLayerError(
+                    f"{option}: unknown layer '{name}'; layers with units: {', '.join(known)}"
+                )
+    if layers is not None and not layers:
+        raise ConfigError("layers: expected at least one layer name, got none")
+    if layers is None and not exclude:
+        return []
+    prunable = [group.layer for group in network.groups if group.reason is None]
+    wanted = prunable if layers is None else layers
+    chosen = [name for name in wanted if name not in (exclude or ())]
+    if not chosen and prunable:
+        raise ConfigError("exclude: leaves no layer to prune")
+    return chosen
+
+
+def _input_box(opened: _Opened, bounds: Any) -> InputBox:
+    from nnprune.keras_io.input_box import default_box, given_box
+    from nnprune.keras_io.weights import LiveWeights
+
+    calls = opened.graph.calls
+    if bounds is None:
+        return default_box(calls, LiveWeights(opened.model))
+    return given_box(calls.inputs, bounds)
+
+
+def _observer(
+    on_epoch: Callable[[Epoch], bool | None] | None,
+    opened: _Opened,
+    chosen: Sequence[str],
+    target: float,
+    *,
+    progress: bool,
+) -> Any:
+    """Return a context manager that gives the callback for the core."""
+    from nnprune.progress import observer
+
+    units = [
+        group.units
+        for group in opened.graph.network.groups
+        if group.reason is None and (not chosen or group.layer in chosen)
+    ]
+    total = sum(min(int(np.floor(target * count + 0.5)), count - 1) for count in units)
+    return observer(on_epoch, total=total, progress=progress)
+
+
+def _macs(network: _core.Network) -> int:
+    return sum(node.macs for node in network.nodes)
+
+
+def _layer_changes(network: _core.Network, pruning: _core.Pruning) -> tuple[LayerChange, ...]:
+    kept = pruning.kept
+    return tuple(
+        LayerChange(
+            layer=group.layer,
+            units_before=group.units,
+            units_after=len(kept[group.layer]) if group.layer in kept else group.units,
+            reason=group.reason,
+        )
+        for group in network.groups
+    )
+
+
+def _impact(
+    network: _core.Network, pruning: _core.Pruning
+) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
+    """Split the logits' bounds by output."""
+    lower, upper = pruning.impact
+    sizes = {node.name: int(np.prod(node.shape)) for node in network.nodes}
+    impact = {}
+    first = 0
+    for name in network.logits:
+        last = first + sizes[name]
+        impact[name] = (lower[first:last].tolist(), upper[first:last].tolist())
+        first = last
+    return impact

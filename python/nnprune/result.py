@@ -1,0 +1,309 @@
+"""What a pruning did, as frozen records that turn into text, JSON and a model file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnprune._core import __version__
+from nnprune.options import Method, method_to_dict
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["Epoch", "LayerChange", "Merge", "PruningResult", "Size", "Source", "to_json"]
+
+_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where the original model came from.
+
+    Attributes
+    ----------
+    path : str or None
+        The file; None for a model in memory.
+    sha256 : str or None
+        The file's fingerprint.
+    name : str
+        The model's own name.
+    """
+
+    path: str | None
+    sha256: str | None
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large a model is.
+
+    Attributes
+    ----------
+    parameters : int
+        Numbers in all weights.
+    macs : int
+        Multiply-accumulates of one evaluation, in the layers that the engine knows.
+    """
+
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerChange:
+    """The units of one layer before and after.
+
+    Attributes
+    ----------
+    layer : str
+        The layer, nested models' names in front.
+    units_before, units_after : int
+        Number of units (filters of a convolution).
+    reason : str or None
+        Why they all stayed, if so.
+    """
+
+    layer: str
+    units_before: int
+    units_after: int
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """One primitive operation; units by their numbers in the original layer.
+
+    Attributes
+    ----------
+    layer : str
+        The layer of both units.
+    nominee : int
+        The unit that went.
+    delegate : int
+        The unit that took over its outgoing weights.
+    epoch : int
+        When, from 0.
+    """
+
+    layer: str
+    nominee: int
+    delegate: int
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One visit to every layer that still had units to remove.
+
+    Attributes
+    ----------
+    epoch : int
+        Its number, from 0.
+    temperature : float
+        Units still to remove over all units to remove, at its start.
+    units : mapping of str to int
+        Units left in each pruned layer, at its end.
+    removed : int
+        Units removed.
+    energy, energy_scale : float or None
+        Mean energy of the accepted pairs, and mean scale of the temperature; None for methods
+        without energies.
+    candidates : int
+        Pairs scored.
+    accepted, accepted_by_chance, rejected, taken : int
+        Pairs accepted because the energy did not rise, or by a draw; draws that refused; pairs
+        taken in the end although refused.
+    impact_lower, impact_upper : sequence of float
+        Bounds of the logits' change over the whole input box so far, all outputs side by side.
+    """
+
+    epoch: int
+    temperature: float
+    units: Mapping[str, int]
+    removed: int
+    energy: float | None
+    energy_scale: float | None
+    candidates: int
+    accepted: int
+    accepted_by_chance: int
+    rejected: int
+    taken: int
+    impact_lower: Sequence[float]
+    impact_upper: Sequence[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruningResult:
+    """A smaller model, and everything that led to it.
+
+    Attributes
+    ----------
+    model : keras.Model
+        The physically smaller model, compiled as the original was.
+    source : Source
+        The original.
+    target, step : float
+        Fractions asked for.
+    method : Annealing, Greedy or OneShot
+        How pairs were chosen.
+    outgoing : str
+        Measure of the outgoing weights in the saliency.
+    seed : int
+        Seed of the random stream.
+    input_box : {"given", "default", "rescaling", "assumed"}
+        Where the input bounds came from.
+    before, after : Size
+        Size of the original and of the smaller model.
+    layers : tuple of LayerChange
+        Every layer with units, in forward order.
+    opaque : mapping of str to str
+        Layers that the engine cannot follow, and why.
+    merges : tuple of Merge
+        Every merge in order.
+    trace : tuple of Epoch
+        What happened, epoch by epoch.
+    impact : mapping of str to (lower, upper)
+        For each output's logits, bounds of their change over the whole input box: two sequences
+        of float. A final softmax or sigmoid is left out.
+    stopped_by : {"target", "callback", "no_delegate"}
+        Why the run ended.
+    rounding : float
+        Largest absolute error of casting changed weights back to float16 or bfloat16; 0 for
+        float32 models.
+    trusted : bool
+        Whether the checks of an unknown file were skipped (`trust=True`).
+    engine_seconds : float
+        CPU time of the engine.
+    """
+
+    model: keras.Model = field(repr=False)
+    source: Source
+    target: float
+    step: float
+    method: Method
+    outgoing: str
+    seed: int
+    input_box: str
+    before: Size
+    after: Size
+    layers: tuple[LayerChange, ...]
+    opaque: Mapping[str, str]
+    merges: tuple[Merge, ...] = field(repr=False)
+    trace: tuple[Epoch, ...] = field(repr=False)
+    impact: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(repr=False)
+    stopped_by: str
+    rounding: float
+    trusted: bool
+    engine_seconds: float
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the smaller model to a `.keras` or `.h5` file, wholly or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to write.
+        overwrite : bool, default False
+            Whether a file that is there may be replaced.
+
+        Returns
+        -------
+        Path
+            The file written, absolute.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written; what was there before is untouched.
+        """
+        from nnprune.keras_io.save import save_model
+
+        return save_model(self.model, path, overwrite=overwrite)
+
+    def summary(self) -> str:
+        """Tell in a few lines what changed."""
+        removed = sum(change.units_before - change.units_after for change in self.layers)
+        lines = [
+            f"{removed} units removed by {self.method.name.replace('_', '-')}"
+            f" (seed {self.seed}, {len(self.trace)} epochs, stopped by {self.stopped_by})",
+            f"parameters  {self.before.parameters:>12,} -> {self.after.parameters:,}",
+            f"MACs        {self.before.macs:>12,} -> {self.after.macs:,}",
+            f"input box   {_BOX_SOURCES[self.input_box]}",
+        ]
+        width = max((len(change.layer) for change in self.layers), default=0)
+        for change in self.layers:
+            units = f"{change.units_before} -> {change.units_after} units"
+            reason = f"  ({change.reason})" if change.reason else ""
+            lines.append(f"  {change.layer:<{width}}  {units}{reason}")
+        for layer, why in self.opaque.items():
+            lines.append(f"  {layer}: not followed, {why}")
+        if self.trusted:
+            lines.append("the file was trusted: what guards against a hostile author was skipped")
+        if self.rounding:
+            lines.append(f"casting back rounded changed weights by up to {self.rounding:.2g}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the model as plain values; infinite numbers become None."""
+        plain: dict[str, Any] = {
+            "schema_version": _SCHEMA_VERSION,
+            "nnprune_version": __version__,
+            "source": vars(self.source),
+            "target": self.target,
+            "step": self.step,
+            "method": method_to_dict(self.method),
+            "outgoing": self.outgoing,
+            "seed": self.seed,
+            "input_box": self.input_box,
+            "before": vars(self.before),
+            "after": vars(self.after),
+            "layers": [vars(change) for change in self.layers],
+            "opaque": dict(self.opaque),
+            "impact": {
+                output: {"lower": list(lower), "upper": list(upper)}
+                for output, (lower, upper) in self.impact.items()
+            },
+            "stopped_by": self.stopped_by,
+            "rounding": self.rounding,
+            "trusted": self.trusted,
+            "engine_seconds": self.engine_seconds,
+            "merges": [vars(merge) for merge in self.merges],
+            "trace": [{**vars(epoch), "units": dict(epoch.units)} for epoch in self.trace],
+        }
+        finite: dict[str, Any] = _finite(plain)
+        return finite
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON text."""
+        return to_json(self.to_dict())
+
+
+_BOX_SOURCES = {
+    "given": "as given",
+    "default": "[0, 1] for every feature (the default; give --input-bounds if inputs differ)",
+    "rescaling": "from the leading Rescaling layer",
+    "assumed": "ASSUMED: mean +- 4 standard deviations of the leading Normalization layer",
+}
+
+
+def to_json(plain: Mapping[str, Any]) -> str:
+    """Return plain values as JSON text that every reader accepts: no NaN, no infinities."""
+    return json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value
