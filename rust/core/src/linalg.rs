@@ -125,3 +125,65 @@ impl WideKernel {
         (centres.dot(&self.signed), radii.dot(&self.absolute))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::error::never_stop;
+    use crate::random::Random;
+
+    #[expect(clippy::cast_possible_truncation)] // test weights
+    fn matrix(seed: u64, rows: usize, columns: usize) -> Array2<f32> {
+        let mut random = Random::from_seed(seed);
+        Array2::from_shape_simple_fn((rows, columns), || (random.uniform() - 0.5) as f32)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        #[test]
+        fn gram_is_the_product_and_follows_replaced_rows(
+            seed in 0_u64..1_000,
+            rows in 1_usize..400,
+            columns in 1_usize..150,
+        ) {
+            let kernel = matrix(seed, rows, columns);
+            let wide = kernel.mapv(f64::from);
+            let mut go_on = never_stop();
+            let mut product = gram(kernel.view(), &mut Poll::new(&mut go_on)).expect("not stopped");
+            prop_assert!((&product - &wide.t().dot(&wide)).iter().all(|d| d.abs() < 1e-12));
+            let removed = wide.select(Axis(0), &[0]);
+            let added = matrix(seed + 1, 1, columns).mapv(f64::from);
+            update_gram(&mut product, &added, &removed);
+            let expected = wide.t().dot(&wide) - removed.t().dot(&removed) + added.t().dot(&added);
+            prop_assert!((&product - &expected).iter().all(|d| d.abs() < 1e-12));
+            prop_assert_eq!(&product, &product.t());
+        }
+
+        #[test]
+        fn skipping_zero_rows_and_sharing_out_columns_change_nothing(
+            seed in 0_u64..1_000,
+            rows in 1_usize..600,
+            columns in 1_usize..1200,
+        ) {
+            let kernel = matrix(seed, rows, columns);
+            let mut random = Random::from_seed(seed + 1);
+            let mut part = || if random.uniform() < 0.3 { 0.0 } else { random.uniform() };
+            let centre: Vec<f64> = (0..rows).map(|_| part()).collect();
+            let radius: Vec<f64> = (0..rows).map(|_| part()).collect();
+            let (c, r) = centre_radius_product(kernel.view(), &centre, &radius);
+            for column in 0..columns {
+                let (mut middle, mut reach) = (0.0, 0.0);
+                for row in 0..rows {
+                    let weight = f64::from(kernel[[row, column]]);
+                    middle += weight * centre[row];
+                    reach += weight.abs() * radius[row];
+                }
+                prop_assert_eq!(c[column], middle);
+                prop_assert_eq!(r[column], reach);
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Laws of the engine, on random networks.
+
+#![expect(clippy::unwrap_used)] // a test may panic
+
+mod networks;
+mod runs;
+mod soundness;

@@ -1,0 +1,100 @@
+//! Bounds that hold: no sampled value or difference ever lies outside its interval.
+
+use nnprune_core::error::{Poll, never_stop};
+use nnprune_core::impact::{self, Pair};
+use nnprune_core::merge;
+use nnprune_core::network::Network;
+use nnprune_core::one_shot::with_final_delegates;
+use nnprune_core::random::Random;
+use proptest::prelude::*;
+
+use crate::networks::{bounds, network, sample, unit_box};
+
+const SAMPLES: usize = 40;
+
+/// Values of the logits at a point.
+fn logits(network: &Network, at: nnprune_core::interval::Intervals) -> Vec<(f64, f64)> {
+    let values = bounds(network, at);
+    network
+        .logits()
+        .into_iter()
+        .flat_map(|id| values.of(id).iter().collect::<Vec<_>>())
+        .map(|interval| (interval.lower, interval.upper))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn value_intervals_contain_every_sampled_value(seed in 0_u64..10_000) {
+        let network = network(seed);
+        let whole = bounds(&network, unit_box(&network));
+        let random = &mut Random::from_seed(seed + 1);
+        for _ in 0..SAMPLES {
+            let point = bounds(&network, sample(&network, random));
+            for id in 0..network.nodes().len() {
+                for (value, range) in point.of(id).iter().zip(whole.of(id).iter()) {
+                    prop_assert!(range.lower <= value.upper && value.lower <= range.upper);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn impacts_contain_every_sampled_difference(
+        seed in 0_u64..10_000,
+        layer in 0_usize..2,
+        nominee in 0_usize..5,
+        shift in 1_usize..5,
+    ) {
+        let network = network(seed);
+        let group = &network.groups()[layer + 1];
+        let pair = Pair { nominee, delegate: (nominee + shift) % 5 };
+        let mut go_on = never_stop();
+        let poll = &mut Poll::new(&mut go_on);
+        let before = bounds(&network, unit_box(&network));
+        let alone = impact::candidates(&network, group, &[pair], &before, poll).unwrap();
+        let injected = impact::inject(&network, group, &[pair], &before, poll).unwrap();
+        let mut merged = network.clone();
+        merge::merge(&mut merged, group, &[pair]);
+        let after = before.updated(&merged, &group.downstream, poll).unwrap();
+        let joint = impact::joint(&merged, group, injected, &before, &after, poll).unwrap();
+        let random = &mut Random::from_seed(seed + 2);
+        for _ in 0..SAMPLES {
+            let point = sample(&network, random);
+            let old = logits(&network, point.clone());
+            let new = logits(&merged, point);
+            for (k, (f, g)) in old.into_iter().zip(new).enumerate() {
+                // Merged weights are rounded to f32: half a unit in their last place each.
+                let slack = 1e-5;
+                for range in [alone[0].get(k), joint.get(k)] {
+                    prop_assert!(range.lower <= g.1 - f.0 + slack, "{range:?} {f:?} {g:?}");
+                    prop_assert!(g.0 - f.1 <= range.upper + slack, "{range:?} {f:?} {g:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn removing_equals_masking(seed in 0_u64..10_000, pairs in 1_usize..4) {
+        let network = network(seed);
+        let group = &network.groups()[1];
+        // A chain: every delegate but the last is the next nominee.
+        let chain: Vec<Pair> =
+            (0..pairs).map(|unit| Pair { nominee: unit, delegate: unit + 1 }).collect();
+        let mut masked = network.clone();
+        merge::merge(&mut masked, group, &chain);
+        let kept: Vec<usize> = (pairs..group.units).collect();
+        let removed = merge::remove(masked.clone(), group, &kept);
+        prop_assert_eq!(removed.node(group.producer).last_axis(), kept.len());
+        let random = &mut Random::from_seed(seed + 3);
+        let point = sample(&network, random);
+        let pairs = logits(&masked, point.clone()).into_iter().zip(logits(&removed, point));
+        for (a, b) in pairs {
+            prop_assert!((a.0 + a.1 - b.0 - b.1).abs() < 1e-12);
+        }
+        let settled = with_final_delegates(&chain);
+        prop_assert!(settled.iter().all(|pair| kept.contains(&pair.delegate)));
+    }
+}
