@@ -52,6 +52,8 @@ def _run(arguments: list[str]) -> int:
         status = typer.main.get_command(app).main(
             _with_joined_bounds(arguments), prog_name="nnprune", standalone_mode=False
         )
+        if status == _INTERRUPTED:  # typer's own answer to Ctrl-C
+            raise KeyboardInterrupt
         return status if isinstance(status, int) else 0
     except NnpruneError as error:
         return _fail(str(error), status=1)
@@ -181,12 +183,12 @@ def _prune(
         rewalks=rewalks,
         restart=restart,
     )
-    fractions = {"target": _fraction("target", target), "step": _fraction("step", step)}
     bounds = _input_bounds(input_bounds)
     check_output(output, overwrite=overwrite)
     result = prune(
         model,
-        **fractions,
+        target=_fraction("target", target),
+        step=_fraction("step", step),
         method=chosen,
         input_bounds=bounds,
         layers=_names(layers),

@@ -110,13 +110,15 @@ def run_demo(folder: Path, *, target: float, seed: int, overwrite: bool) -> Demo
     ConfigError
         An option is out of range.
     """
+    from nnprune.keras_io.quiet import quiet_start
     from nnprune.keras_io.save import check_output
     from nnprune.keras_io.scan import look
 
     output = check_output(folder / _OUTPUT, overwrite=overwrite)
     files = resources.files("nnprune") / "demo_files"
     with resources.as_file(files / "digits.keras") as model_file:
-        from nnprune.keras_io.load import load_model
+        with quiet_start():
+            from nnprune.keras_io.load import load_model
 
         original = load_model(look(model_file))
         result = prune(model_file, target=target, method=Annealing(), seed=seed, progress=True)

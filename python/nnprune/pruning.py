@@ -171,7 +171,10 @@ def _open(model: str | os.PathLike[str] | keras.Model, *, trust: bool) -> _Opene
         from nnprune.keras_io.scan import look
 
         file = look(model, trust=trust)
-        from nnprune.keras_io.load import load_model
+        from nnprune.keras_io.quiet import quiet_start
+
+        with quiet_start():
+            from nnprune.keras_io.load import load_model
 
         path, sha256 = str(file.path), file.sha256
         model = load_model(file, trust=trust)

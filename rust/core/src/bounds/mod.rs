@@ -61,6 +61,31 @@ impl Bounds {
         keep: &[bool],
         poll: &mut Poll<'_>,
     ) -> Result<Self> {
+        Self::walk(network, input_box, keep, &|value| value, poll)
+    }
+
+    /// The values at one point, a box without width, of every node.
+    ///
+    /// Each node's value is taken as computed; intervals around it would carry the rounding of all
+    /// layers before, which grows from layer to layer.
+    pub fn evaluate(network: &Network, point: &InputBox, poll: &mut Poll<'_>) -> Result<Self> {
+        let middle = |value: Intervals| -> Intervals {
+            value
+                .iter()
+                .map(|interval| 0.5 * interval.lower + 0.5 * interval.upper)
+                .map(|middle| Interval::new(middle, middle))
+                .collect()
+        };
+        Self::walk(network, point, &vec![true; network.nodes().len()], &middle, poll)
+    }
+
+    fn walk(
+        network: &Network,
+        input_box: &InputBox,
+        keep: &[bool],
+        pass_on: &dyn Fn(Intervals) -> Intervals,
+        poll: &mut Poll<'_>,
+    ) -> Result<Self> {
         let nodes = network.nodes();
         let mut readers_left: Vec<usize> = network.readers().iter().map(Vec::len).collect();
         let mut bounds = Self { values: vec![None; nodes.len()] };
@@ -68,7 +93,7 @@ impl Bounds {
         for (id, node) in nodes.iter().enumerate() {
             let value = match (&node.op, boxes.as_slice()) {
                 (Op::Input, [_, ..]) => boxes.next().map(Arc::clone),
-                _ => Some(Arc::new(bounds.value_of(network, id, poll)?)),
+                _ => Some(Arc::new(pass_on(bounds.value_of(network, id, poll)?))),
             };
             bounds.values[id] = value;
             for &source in &node.sources {
@@ -116,7 +141,7 @@ impl Bounds {
                 sources[0].iter().map(|interval| activation.value_range(interval)).collect()
             }
             Op::Softmax => softmax(sources[0], channels),
-            Op::LayerNormalization(norm) => layer_normalization(norm, node.len(), channels),
+            Op::LayerNormalization(norm) => layer_normalization(norm, channels, sources[0]),
             Op::Pool(_, window) => (0..window.positions() * channels)
                 .map(|index| {
                     let (position, channel) = (index / channels, index % channels);
@@ -237,17 +262,69 @@ fn softmax(logits: &Intervals, classes: usize) -> Intervals {
         .collect()
 }
 
-/// Whatever the input, a normalized element is at most sqrt(n - 1) from the mean.
-fn layer_normalization(norm: &LayerNormalization, len: usize, width: usize) -> Intervals {
+/// `gamma (x - mean) / sqrt(variance + epsilon) + beta`.
+///
+/// From the intervals of the centred elements and of the variance; whatever the input, a normalized
+/// element is at most sqrt(n - 1) from 0.
+fn layer_normalization(norm: &LayerNormalization, width: usize, input: &Intervals) -> Intervals {
     let reach = layer_normalization_reach(width);
-    (0..len)
-        .map(|element| {
-            let channel = element % width;
+    let mut normalized = Intervals::zeros(input.len());
+    for first in (0..input.len()).step_by(width) {
+        let centred = centred(first, width, input);
+        let deviations = deviation(&centred, norm.epsilon);
+        for (channel, element) in centred.into_iter().enumerate() {
             let gamma = norm.gamma.as_ref().map_or(1.0, |gamma| f64::from(gamma[channel]));
             let beta = norm.beta.as_ref().map_or(0.0, |beta| f64::from(beta[channel]));
-            Interval::new(-reach, reach).scaled(gamma).plus(Interval::new(beta, beta)).widened(4.0)
+            // A quotient is largest over the smaller deviation where it is positive.
+            let least = if element.lower < 0.0 { deviations.lower } else { deviations.upper };
+            let most = if element.upper > 0.0 { deviations.lower } else { deviations.upper };
+            let quotient = Interval::new(element.lower / least, element.upper / most);
+            let quotient = Interval::new(-reach, reach).intersect(quotient.widened(8.0));
+            let value = quotient.scaled(gamma).plus(Interval::new(beta, beta)).widened(4.0);
+            normalized.set(first + channel, value);
+        }
+    }
+    normalized
+}
+
+/// Intervals of the elements minus their mean; unbounded if any element is.
+fn centred(first: usize, width: usize, input: &Intervals) -> Vec<Interval> {
+    let elements = first..first + width;
+    let n = width as f64;
+    let (lower, upper) = (&input.lower[elements.clone()], &input.upper[elements]);
+    let (sum_lower, sum_upper): (f64, f64) = (lower.iter().sum(), upper.iter().sum());
+    let size: f64 = lower.iter().zip(upper).map(|(l, u)| l.abs().max(u.abs())).sum();
+    if !size.is_finite() {
+        return vec![Interval::UNBOUNDED; width];
+    }
+    // n additions and a few more operations on numbers no larger than `size`.
+    let pad = (n + 8.0) * f64::EPSILON * size / n;
+    lower
+        .iter()
+        .zip(upper)
+        .map(|(&l, &u)| {
+            let (below, above) = (l - (sum_upper - u + l) / n, u - (sum_lower - l + u) / n);
+            Interval::new(below - pad, above + pad).widened(4.0)
         })
         .collect()
+}
+
+/// Interval of `sqrt(variance + epsilon)`, from the centred elements.
+fn deviation(centred: &[Interval], epsilon: f64) -> Interval {
+    let n = centred.len() as f64;
+    let (mut least, mut most) = (0.0, 0.0);
+    for element in centred {
+        let nearest = element.lower.max(-element.upper).max(0.0);
+        let farthest = element.upper.max(-element.lower);
+        least += nearest * nearest;
+        most += farthest * farthest;
+    }
+    let pad = 4.0 * (n + 4.0) * f64::EPSILON;
+    Interval::new(
+        (least / n * (1.0 - pad) + epsilon).sqrt(),
+        (most / n * (1.0 + pad) + epsilon).sqrt(),
+    )
+    .widened(4.0)
 }
 
 /// Largest distance of a normalized element from the mean, rounded up.
