@@ -19,7 +19,7 @@ const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
 pub enum Activation {
     /// `x`.
     Linear,
-    /// `max_value` above it, `x` down to `threshold`, `negative_slope (x - threshold)` below.
+    /// `max_value` above it, `x` above `threshold`, `negative_slope (x - threshold)` up to there.
     Relu {
         /// Slope below the threshold.
         negative_slope: f64,
@@ -71,6 +71,20 @@ type Extremum = (f64, f64);
 impl Activation {
     /// The activation called `kind` with the given parameters; missing ones take Keras' defaults.
     pub fn parse(kind: &str, parameters: &[(String, f64)]) -> Result<Self> {
+        let known: &[&str] = match kind {
+            "relu" => &["negative_slope", "max_value", "threshold"],
+            "leaky_relu" => &["negative_slope"],
+            "elu" | "celu" => &["alpha"],
+            _ => &[],
+        };
+        if let Some((name, _)) = parameters.iter().find(|(name, _)| !known.contains(&name.as_str()))
+        {
+            return Err(Error::Config {
+                field: "activation",
+                expected: format!("parameters of {kind} among {known:?}"),
+                got: name.clone(),
+            });
+        }
         let get = |name: &str, default: f64| {
             parameters.iter().find(|(key, _)| key == name).map_or(default, |&(_, value)| value)
         };
@@ -156,7 +170,7 @@ impl Activation {
             Self::Relu { negative_slope, max_value, threshold } => {
                 if x >= max_value {
                     max_value
-                } else if x >= threshold {
+                } else if x > threshold {
                     x
                 } else if negative_slope == 0.0 {
                     0.0
@@ -281,7 +295,7 @@ impl Activation {
             }
         }
         if let Self::Relu { max_value, threshold, .. } = self
-            && x.lower < threshold
+            && x.lower <= threshold
             && threshold <= x.upper
         {
             // Both sides of the (possible) jump.
@@ -296,7 +310,7 @@ impl Activation {
         match self {
             Self::Linear => Interval::new(1.0, 1.0),
             Self::Relu { negative_slope, max_value, threshold } => {
-                if threshold != 0.0 && x.lower < threshold && threshold <= x.upper {
+                if threshold != 0.0 && x.lower <= threshold && threshold < x.upper {
                     return Interval::UNBOUNDED;
                 }
                 piecewise(x, &[negative_slope, 1.0, 0.0], &[threshold, max_value])

@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, Array2, Axis};
 
-use crate::impact::Pair;
+use crate::impact::{Pair, Rounding};
 use crate::network::{Affine, BatchNormalization, Consumer, Group, Network, NodeId, Op};
 
 /// The rows of a consumer's kernel that a merge replaced.
@@ -16,6 +16,8 @@ pub struct RowChange {
     pub removed: Array2<f64>,
     /// Whether its bias changed too.
     pub bias_changed: bool,
+    /// By how much they differ, stored in f32, from the exact result of the merges.
+    pub rounding: Rounding,
 }
 
 /// Merge pairs, in order, by masking: the nominees keep their place with zero outgoing weights.
@@ -42,8 +44,11 @@ fn merge_rows(
     touched.sort_unstable();
     touched.dedup();
     let removed = kernel.select(Axis(0), &touched).mapv(f64::from);
+    let place = |row: usize| touched.binary_search(&row).unwrap_or_default();
+    let mut exact = removed.clone();
     let width = consumer.gain.len();
     let mut shift = Array1::<f64>::zeros(kernel.ncols());
+    let mut exact_shift = shift.clone();
     for pair in pairs {
         let rows = (pair.nominee..kernel.nrows()).step_by(units);
         for (i, j) in rows.zip((pair.delegate..).step_by(units)) {
@@ -55,17 +60,27 @@ fn merge_rows(
                 kernel[[j, column]] = to_f32(taken_over);
                 kernel[[i, column]] = 0.0;
                 shift[column] += constant * nominee;
+                exact_shift[column] += constant * exact[[place(i), column]];
+                exact[[place(j), column]] += ratio * exact[[place(i), column]];
+                exact[[place(i), column]] = 0.0;
             }
         }
     }
     let added = kernel.select(Axis(0), &touched).mapv(f64::from);
     let bias_changed = shift.iter().any(|&shift| shift != 0.0);
+    let mut bias_rounding = vec![0.0; kernel.ncols()];
     if bias_changed {
         // A consumer without a bias gets one: the offset has nowhere else to go.
         let bias = bias.get_or_insert_with(|| Array1::zeros(shift.len()));
-        bias.zip_mut_with(&shift, |bias, &shift| *bias = to_f32(f64::from(*bias) + shift));
+        for (unit, bias) in bias.iter_mut().enumerate() {
+            let before = f64::from(*bias);
+            *bias = to_f32(before + shift[unit]);
+            bias_rounding[unit] = f64::from(*bias) - (before + exact_shift[unit]);
+        }
     }
-    Some(RowChange { node: consumer.node, added, removed, bias_changed })
+    let node = consumer.node;
+    let rounding = Rounding { node, rows: touched, weights: &added - &exact, bias: bias_rounding };
+    Some(RowChange { node, added, removed, bias_changed, rounding })
 }
 
 /// The network without the units that are not in `kept`; the numbers refer to `group`.

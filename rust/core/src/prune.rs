@@ -258,7 +258,8 @@ impl<'a> Run<'a> {
         while chosen.len() < count {
             let free: Vec<bool> = used.iter().map(|&used| !used).collect();
             let layer = &mut self.layers[index];
-            let mut pool = layer.saliency.candidates(&self.network, &layer.group, &free);
+            let mut pool =
+                layer.saliency.candidates(&self.network, &layer.group, &layer.live, &free);
             if pool.is_empty() {
                 break;
             }
@@ -352,7 +353,9 @@ impl<'a> Run<'a> {
         let injected = impact::inject(&self.network, &group, &settled, &self.bounds, poll)?;
         let changes = merge::merge(&mut self.network, &group, pairs);
         let after = self.bounds.updated(&self.network, &group.downstream, poll)?;
-        let joint = impact::joint(&self.network, &group, injected, &self.bounds, &after, poll)?;
+        let roundings: Vec<_> = changes.iter().map(|change| change.rounding.clone()).collect();
+        let (network, before) = (&self.network, &self.bounds);
+        let joint = impact::joint(network, &group, injected, &roundings, before, &after, poll)?;
         self.cumulative = self.cumulative.plus(&joint);
         self.bounds = after;
         self.refresh_saliencies(index, pairs, &changes);

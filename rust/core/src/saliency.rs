@@ -35,7 +35,7 @@ pub struct Saliency {
     outgoing: Vec<f64>,
     can_delegate: Vec<bool>,
     measure: Outgoing,
-    /// Cheapest delegates of each nominee, `None` where distances have changed.
+    /// Cheapest live delegates of each nominee, `None` where distances have changed.
     nearest: Vec<Option<Vec<(f64, usize)>>>,
 }
 
@@ -128,27 +128,35 @@ impl Saliency {
     }
 
     /// Each free nominee with its cheapest free delegate, by (saliency, nominee, delegate).
+    ///
+    /// `is_live` marks the units that are left, `is_free` those of them that are not yet part of a
+    /// pair in this visit. Only live delegates are remembered: what is not free now is so again in
+    /// the next visit.
     pub fn candidates(
         &mut self,
         network: &Network,
         group: &Group,
+        is_live: &[bool],
         is_free: &[bool],
     ) -> Vec<Candidate> {
         let kernel = kernel_of(network, group);
         let mut nearest = std::mem::take(&mut self.nearest);
-        nearest.par_iter_mut().enumerate().for_each(|(nominee, known)| {
-            let useful = |list: &Vec<(f64, usize)>| list.iter().any(|&(_, unit)| is_free[unit]);
-            if is_free[nominee] && !known.as_ref().is_some_and(useful) {
-                *known = Some(self.cheapest(kernel, nominee, is_free));
-            }
-        });
         let mut candidates: Vec<Candidate> = nearest
-            .iter()
+            .par_iter_mut()
             .enumerate()
             .filter(|&(nominee, _)| is_free[nominee])
             .filter_map(|(nominee, known)| {
-                let &(distance, delegate) =
-                    known.as_ref()?.iter().find(|&&(_, unit)| is_free[unit])?;
+                let any_live =
+                    |list: &Vec<(f64, usize)>| list.iter().any(|&(_, unit)| is_live[unit]);
+                if !known.as_ref().is_some_and(any_live) {
+                    *known = Some(self.cheapest(kernel, nominee, is_live));
+                }
+                let first_free =
+                    |list: &[(f64, usize)]| list.iter().find(|&&(_, unit)| is_free[unit]).copied();
+                let (distance, delegate) = known
+                    .as_deref()
+                    .and_then(first_free)
+                    .or_else(|| first_free(&self.cheapest(kernel, nominee, is_free)))?;
                 let saliency = self.outgoing[nominee] * distance;
                 Some(Candidate { saliency, pair: Pair { nominee, delegate } })
             })

@@ -2,7 +2,10 @@
 //! Fortran-ordered and strided arrays mean what they show.
 
 use ndarray::{Array1, Array2, Ix1, Ix2};
+use nnprune_core::Error;
+use nnprune_core::bounds::InputBox;
 use nnprune_core::interval::Intervals;
+use nnprune_core::network::Network;
 use numpy::{IntoPyArray, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
 
@@ -44,16 +47,33 @@ pub(crate) fn flat(values: &Values<'_>) -> Vec<f64> {
     values.as_array().iter().copied().collect()
 }
 
-/// The intervals of every input.
-pub(crate) fn boxes(lower: &[Values<'_>], upper: &[Values<'_>]) -> PyResult<Vec<Intervals>> {
+/// The input box, each array of its input's own shape.
+pub(crate) fn input_box(
+    network: &Network,
+    lower: &[Values<'_>],
+    upper: &[Values<'_>],
+) -> PyResult<InputBox> {
+    let wrong = |text: String| errors::to_py(Error::Bounds(text));
     if lower.len() != upper.len() {
-        return Err(errors::to_py(nnprune_core::Error::Bounds(format!(
-            "{} lower bounds and {} upper bounds",
-            lower.len(),
-            upper.len()
-        ))));
+        return Err(wrong(format!("{} lower and {} upper bounds", lower.len(), upper.len())));
     }
-    Ok(lower.iter().zip(upper).map(|(l, u)| Intervals { lower: flat(l), upper: flat(u) }).collect())
+    let mut intervals = Vec::with_capacity(lower.len());
+    for (at, (l, u)) in lower.iter().zip(upper).enumerate() {
+        if let Some(node) = network.inputs().get(at).map(|&id| network.node(id)) {
+            let (l, u) = (l.as_array(), u.as_array());
+            if l.shape() != node.shape || u.shape() != node.shape {
+                return Err(wrong(format!(
+                    "input '{}': expected shape {:?}, got {:?} and {:?}",
+                    node.name,
+                    node.shape,
+                    l.shape(),
+                    u.shape()
+                )));
+            }
+        }
+        intervals.push(Intervals { lower: flat(l), upper: flat(u) });
+    }
+    InputBox::new(network, intervals).map_err(errors::to_py)
 }
 
 /// Intervals as a pair of arrays of this shape.

@@ -48,7 +48,9 @@ pub(crate) fn entropy(
     similarity: f64,
     density: &str,
 ) -> PyResult<f64> {
-    Ok(eq::entropy(&intervals(&lower, &upper)?, similarity, parse_density(density)?))
+    let density = parse_density(density)?;
+    EnergyConfig { similarity, density, ..EnergyConfig::default() }.check().map_err(to_py)?;
+    Ok(eq::entropy(&intervals(&lower, &upper)?, similarity, density))
 }
 
 /// Energy of one head, eq. 8.
@@ -74,6 +76,9 @@ pub(crate) fn energy(
     }
     .check()
     .map_err(to_py)?;
+    if reference.is_nan() || reference <= 0.0 {
+        return Err(config(format!("reference: expected a positive number, got {reference}")));
+    }
     let impact = intervals(&lower, &upper)?;
     let base = intervals(&base_lower, &base_upper)?;
     if base.len() != impact.len() {
@@ -101,14 +106,17 @@ pub(crate) fn anneal(
     if energies.len() != pairs.len() {
         return Err(config(format!("{} energies for {} pairs", energies.len(), pairs.len())));
     }
+    let mut units: Vec<usize> = pairs.iter().flat_map(|&(i, j)| [i, j]).collect();
+    units.sort_unstable();
+    units.dedup();
+    let place = |unit: usize| units.binary_search(&unit).unwrap_or_default();
     let pairs: Vec<Pair> =
-        pairs.into_iter().map(|(nominee, delegate)| Pair { nominee, delegate }).collect();
-    let units = pairs.iter().map(|pair| pair.nominee.max(pair.delegate) + 1).max().unwrap_or(0);
+        pairs.into_iter().map(|(i, j)| Pair { nominee: place(i), delegate: place(j) }).collect();
     let acceptance = annealing::anneal(
         &pairs,
         &energies,
         Schedule { count, temperature, scale, rewalks },
-        &mut vec![false; units],
+        &mut vec![false; units.len()],
         &mut last_energy.clone(),
         &mut Random::from_seed(seed),
     );

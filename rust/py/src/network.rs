@@ -12,7 +12,7 @@ use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::arrays::{Ends, Values, boxes, ends};
+use crate::arrays::{Ends, Values, ends, input_box};
 use crate::errors::{config, to_py};
 use crate::gate::enter;
 
@@ -84,14 +84,18 @@ impl Network {
                     group.units
                 )));
             }
+            if !group.consumers.iter().all(|c| c.can_delegate(delegate, group.units)) {
+                return Err(config(format!(
+                    "pairs: unit {delegate} is no delegate: a normalization after it has gain 0"
+                )));
+            }
             gone[nominee] = true;
         }
         Ok(pairs.iter().map(|&(nominee, delegate)| Pair { nominee, delegate }).collect())
     }
 
-    fn bounds(&self, intervals: Vec<Intervals>, poll: &mut Poll<'_>) -> Result<Bounds> {
-        let input_box = InputBox::new(&self.0, intervals)?;
-        Bounds::propagate(&self.0, &input_box, &vec![true; self.0.nodes().len()], poll)
+    fn bounds(&self, input_box: &InputBox, poll: &mut Poll<'_>) -> Result<Bounds> {
+        Bounds::propagate(&self.0, input_box, &vec![true; self.0.nodes().len()], poll)
     }
 }
 
@@ -167,9 +171,8 @@ impl Network {
         py: Python<'py>,
         inputs: Vec<Values<'py>>,
     ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f64>>>> {
-        let points = boxes(&inputs, &inputs)?;
-        let values =
-            enter(py, |poll| Bounds::evaluate(&self.0, &InputBox::new(&self.0, points)?, poll))?;
+        let point = input_box(&self.0, &inputs, &inputs)?;
+        let values = enter(py, |poll| Bounds::evaluate(&self.0, &point, poll))?;
         self.0
             .outputs()
             .iter()
@@ -185,8 +188,8 @@ impl Network {
         lower: Vec<Values<'py>>,
         upper: Vec<Values<'py>>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let intervals = boxes(&lower, &upper)?;
-        let bounds = enter(py, |poll| self.bounds(intervals, poll))?;
+        let input_box = input_box(&self.0, &lower, &upper)?;
+        let bounds = enter(py, |poll| self.bounds(&input_box, poll))?;
         let values = PyDict::new(py);
         for (id, node) in self.0.nodes().iter().enumerate() {
             values.set_item(&node.name, ends(py, bounds.of(id).clone(), &node.shape)?)?;
@@ -224,12 +227,13 @@ impl Network {
             .iter()
             .map(|&pair| Self::pairs(&group, &[pair]).map(|pairs| pairs[0]))
             .collect::<PyResult<_>>()?;
-        let intervals = boxes(&lower, &upper)?;
+        let input_box = input_box(&self.0, &lower, &upper)?;
         let impacts = enter(py, |poll| {
-            let bounds = self.bounds(intervals, poll)?;
+            let bounds = self.bounds(&input_box, poll)?;
             impact::candidates(&self.0, &group, &pairs, &bounds, poll)
         })?;
-        let shape = [impacts.len(), impacts.first().map_or(0, Intervals::len)];
+        let outputs: usize = self.0.logits().into_iter().map(|id| self.0.node(id).len()).sum();
+        let shape = [impacts.len(), outputs];
         let joined = impacts.into_iter().fold(Intervals::default(), |mut all, one| {
             all.lower.extend(one.lower);
             all.upper.extend(one.upper);
@@ -248,15 +252,16 @@ impl Network {
     ) -> PyResult<Ends<'py>> {
         let group = self.group(layer).map_err(to_py)?;
         let pairs = Self::pairs(&group, &pairs)?;
-        let intervals = boxes(&lower, &upper)?;
+        let input_box = input_box(&self.0, &lower, &upper)?;
         let joint = enter(py, |poll| {
-            let before = self.bounds(intervals, poll)?;
+            let before = self.bounds(&input_box, poll)?;
             let settled = one_shot::with_final_delegates(&pairs);
             let injected = impact::inject(&self.0, &group, &settled, &before, poll)?;
             let mut merged = self.0.clone();
-            merge::merge(&mut merged, &group, &pairs);
+            let changes = merge::merge(&mut merged, &group, &pairs);
+            let roundings: Vec<_> = changes.into_iter().map(|change| change.rounding).collect();
             let after = before.updated(&merged, &group.downstream, poll)?;
-            impact::joint(&merged, &group, injected, &before, &after, poll)
+            impact::joint(&merged, &group, injected, &roundings, &before, &after, poll)
         })?;
         let len = joint.len();
         ends(py, joint, &[len])

@@ -2,14 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use nnprune_core::bounds::InputBox;
 use nnprune_core::config::{AnnealingConfig, Config, EnergyConfig, Method, Restart};
 use nnprune_core::prune::{self as driver, StoppedBy};
 use nnprune_core::trace::EpochTrace;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::arrays::{Ends, Values, boxes, ends};
+use crate::arrays::{Ends, Values, ends, input_box};
 use crate::errors::{config, to_py};
 use crate::functions::{parse_density, parse_normalization};
 use crate::gate::enter;
@@ -166,7 +165,7 @@ pub(crate) fn prune(
     let method = parse_method(&method)?;
     let outgoing = parse_outgoing(outgoing)?;
     let valid = Config { layers, target, step, method, outgoing, seed }.check().map_err(to_py)?;
-    let input_box = InputBox::new(&network.0, boxes(&lower, &upper)?).map_err(to_py)?;
+    let input_box = input_box(&network.0, &lower, &upper)?;
     let mut raised: Option<PyErr> = None;
     let mut tell = |trace: &EpochTrace| {
         let Some(callback) = &on_epoch else { return ControlFlow::Continue(()) };

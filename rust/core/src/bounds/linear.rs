@@ -259,6 +259,41 @@ fn mean(intervals: impl Iterator<Item = Interval>) -> Interval {
     Interval::new((sum.lower - pad) / n, (sum.upper + pad) / n).widened(2.0)
 }
 
+/// Image under a kernel of which only a few rows are not zero, plus a constant a column.
+///
+/// `element(position, row)` is the input element under a kernel row (`None`: zero padding).
+pub(crate) fn sparse_rows(
+    positions: usize,
+    rows: &[usize],
+    matrix: &Array2<f64>,
+    constant: &[f64],
+    element: &dyn Fn(usize, usize) -> Option<usize>,
+    input: &Intervals,
+) -> Intervals {
+    let columns = matrix.ncols();
+    let pad = (rows.len() as f64 + 4.0) * f64::EPSILON;
+    let mut image = Intervals::zeros(positions * columns);
+    for position in 0..positions {
+        for column in 0..columns {
+            let constant = constant[column];
+            let mut sum = Interval::new(constant, constant);
+            let mut size = constant.abs();
+            for (&row, weights) in rows.iter().zip(matrix.rows()) {
+                let (Some(at), weight) = (element(position, row), weights[column]) else {
+                    continue;
+                };
+                let term = input.get(at).scaled(weight);
+                sum = sum.plus(term);
+                size += term.lower.abs().max(term.upper.abs());
+            }
+            let pad = if size.is_finite() { pad * size } else { 0.0 };
+            let padded = Interval::new(sum.lower - pad, sum.upper + pad);
+            image.set(position * columns + column, padded);
+        }
+    }
+    image
+}
+
 fn constant(bias: Option<&ndarray::Array1<f32>>, unit: usize, with_constant: bool) -> f64 {
     match bias {
         Some(bias) if with_constant => f64::from(bias[unit]),

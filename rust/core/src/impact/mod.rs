@@ -3,12 +3,14 @@
 mod difference;
 mod pair;
 
+use ndarray::Array2;
 use rayon::prelude::*;
 
+use crate::bounds::linear::sparse_rows;
 use crate::bounds::{Bounds, linear_image};
 use crate::error::{Poll, Result, never_stop};
 use crate::interval::Intervals;
-use crate::network::{Consumer, Group, Network, NodeId};
+use crate::network::{Consumer, Group, Network, NodeId, Op};
 
 use difference::{Differences, propagate};
 use pair::PairDifference;
@@ -23,6 +25,37 @@ pub struct Pair {
     pub nominee: usize,
     /// The unit that takes over its outgoing weights.
     pub delegate: usize,
+}
+
+/// By how much rows of a consumer's kernel, as stored, differ from the exact result of a merge.
+#[derive(Debug, Clone)]
+pub struct Rounding {
+    /// The consumer.
+    pub node: NodeId,
+    /// The numbers of the rows.
+    pub rows: Vec<usize>,
+    /// Stored minus exact, one row each.
+    pub weights: Array2<f64>,
+    /// Stored minus exact, for the bias.
+    pub bias: Vec<f64>,
+}
+
+impl Rounding {
+    /// What it does to the consumer's output.
+    fn image(&self, network: &Network, values: &Bounds) -> Intervals {
+        let node = network.node(self.node);
+        let input = values.of(node.sources[0]);
+        let width = network.node(node.sources[0]).last_axis();
+        let positions = node.len() / node.last_axis();
+        let element = |position: usize, row: usize| match &node.op {
+            Op::Conv(conv) => {
+                let at = conv.window.input_position(position, row / width)?;
+                Some(at * width + row % width)
+            }
+            _ => Some(position * width + row),
+        };
+        sparse_rows(positions, &self.rows, &self.weights, &self.bias, &element, input)
+    }
 }
 
 /// Differences right after the consumers of a group, made by [`inject`].
@@ -82,16 +115,24 @@ pub fn inject(
 /// The impact of injected merges on the logits side by side.
 ///
 /// A merge changes nothing after its consumers, so `network` may have the merges or not; `before`
-/// and `after` are the value intervals without and with them.
+/// and `after` are the value intervals without and with them, and `roundings` tells by how much
+/// the merged weights, as they are stored, differ from the exact ones.
 pub fn joint(
     network: &Network,
     group: &Group,
     injected: Injected,
+    roundings: &[Rounding],
     before: &Bounds,
     after: &Bounds,
     poll: &mut Poll<'_>,
 ) -> Result<Intervals> {
     let Injected(mut differences) = injected;
+    for rounding in roundings {
+        let moved = rounding.image(network, after);
+        if let Some(difference) = &mut differences[rounding.node] {
+            *difference = difference.plus(&moved);
+        }
+    }
     propagate(network, &group.downstream, &mut differences, before, Some(after), poll)?;
     Ok(at_logits(network, &network.logits(), &differences))
 }

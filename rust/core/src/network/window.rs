@@ -69,6 +69,9 @@ impl Window {
                  {rank} positive numbers"
             ));
         }
+        if padding == Padding::Causal && rank != 1 {
+            return Err(format!("causal padding is for 1 spatial axis, got {rank}"));
+        }
         let (input, size) = (triple(input), triple(size));
         let (strides, dilation) = (triple(strides), triple(dilation));
         let (mut before, mut output) = ([0; 3], [1; 3]);

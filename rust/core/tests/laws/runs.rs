@@ -115,7 +115,8 @@ fn identical_units_go_first_and_cost_nothing() {
     assert_eq!(pruning.merges.len(), 1);
     let pair = pruning.merges[0].pair;
     assert_eq!([pair.nominee.min(pair.delegate), pair.nominee.max(pair.delegate)], [2, 4]);
-    assert!(pruning.impact.is_zero());
+    // No more than the rounding of the summed outgoing weights to f32.
+    assert!(pruning.impact.total_width() < 1e-3, "{:?}", pruning.impact);
     assert_eq!(pruning.network.node(first).last_axis(), 5);
     wanted.layers = vec!["nowhere".into()];
     let input_box = InputBox::new(&twins, vec![unit_box(&twins)]).unwrap();
