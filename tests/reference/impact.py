@@ -1,0 +1,177 @@
+"""Impact of merging units on the logits: difference intervals from the units to the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from reference import activation
+from reference.activation import Array
+from reference.bounds import Interval, affine_interval, monotone_pool, value_intervals
+from reference.graph import AFFINE, Graph, Node
+from reference.layer import Layer, read_layer, removed_units
+from reference.merge import merge
+
+Boxes = Mapping[str, Interval]
+
+
+def product(first: Interval, second: Interval) -> Interval:
+    """Return the smallest interval of all products; 0 times infinity is 0 here."""
+    with np.errstate(invalid="ignore"):
+        corners = [np.where((a == 0.0) | (b == 0.0), 0.0, a * b) for a in first for b in second]
+    return np.min(corners, axis=0), np.max(corners, axis=0)
+
+
+def intersect(first: Interval, second: Interval) -> Interval:
+    """Return the common part of two intervals that both hold the truth."""
+    lower, upper = np.maximum(first[0], second[0]), np.minimum(first[1], second[1])
+    # Two enclosures of one number meet; rounding alone can part them.
+    return np.minimum(lower, upper), np.maximum(lower, upper)
+
+
+def gap(old: Interval, new: Interval) -> Interval:
+    """Return the interval of new less old, if all that is known are their intervals."""
+    return new[0] - old[1], new[1] - old[0]
+
+
+def shifted(old: Interval, difference: Interval) -> Interval:
+    """Return where the new value may lie."""
+    return old[0] + difference[0], old[1] + difference[1]
+
+
+def activation_difference(
+    node: Node, old: Interval, new: Interval, difference: Interval
+) -> Interval:
+    """Take a difference through an activation by its slopes over both intervals."""
+    kind, parameters = node.options["function"], node.options.get("parameters")
+    hull = (np.minimum(old[0], new[0]), np.maximum(old[1], new[1]))
+    by_slope = product(activation.slope_range(kind, *hull, parameters), difference)
+    values = gap(
+        activation.value_range(kind, *old, parameters),
+        activation.value_range(kind, *new, parameters),
+    )
+    return intersect(by_slope, values)
+
+
+def _softmax_difference(difference: Interval) -> Interval:
+    lower, upper = difference
+    reach = np.zeros_like(lower)
+    for k in range(lower.shape[-1]):
+        others = [other for other in range(lower.shape[-1]) if other != k]
+        if others:
+            rise = upper[..., k] - np.min(lower[..., others], axis=-1)
+            fall = np.max(upper[..., others], axis=-1) - lower[..., k]
+            reach[..., k] = np.tanh(np.maximum(rise, fall) / 4.0)
+    return -reach, reach
+
+
+def step(
+    node: Node, old: Sequence[Interval], new: Sequence[Interval], differences: Sequence[Interval]
+) -> Interval:
+    """Take differences through one op."""
+    if node.kind in AFFINE:
+        return affine_interval(node, differences, np.zeros(()))
+    match node.kind:
+        case "activation":
+            return activation_difference(node, old[0], new[0], differences[0])
+        case "max_pool" | "global_max_pool":
+            lower, upper = differences[0]
+            return -monotone_pool(node, -lower), monotone_pool(node, upper)
+        case "softmax":
+            return _softmax_difference(differences[0])
+        case _:
+            raise ValueError(node.kind)
+
+
+def propagate(graph: Graph, start: Boxes, old: Boxes, new: Boxes | None = None) -> Interval:
+    """Propagate differences to the logits.
+
+    Without `new` the new value interval at a node is the old one plus the difference; with it
+    every difference is also cut to the difference of the two value intervals. Nodes in `start`
+    keep what they are given; all others that do not depend on them have the difference 0.
+    """
+    found: dict[str, Interval] = dict(start)
+    after: dict[str, Interval] = {}
+    for node in graph.nodes:
+        name = node.name
+        if name not in found:
+            if any(np.any(end) for source in node.sources for end in found[source]):
+                found[name] = step(
+                    node,
+                    [old[source] for source in node.sources],
+                    [after[source] for source in node.sources],
+                    [found[source] for source in node.sources],
+                )
+                if new is not None:
+                    found[name] = intersect(found[name], gap(old[name], new[name]))
+            else:
+                found[name] = (np.zeros_like(old[name][0]), np.zeros_like(old[name][1]))
+        after[name] = shifted(old[name], found[name]) if new is None else new[name]
+    lower = np.concatenate([found[name][0].ravel() for name in graph.logits])
+    upper = np.concatenate([found[name][1].ravel() for name in graph.logits])
+    return lower, upper
+
+
+def pair_difference(layer: Layer, boxes: Boxes, nominee: int, delegate: int) -> Interval:
+    """Return the interval of the delegate's value less the nominee's, at every position."""
+    lower, upper = boxes[layer.source]
+    row = layer.kernel[:, delegate] - layer.kernel[:, nominee]
+    centre = (lower + upper) / 2.0 @ row + (layer.bias[delegate] - layer.bias[nominee])
+    radius = (upper - lower) / 2.0 @ np.abs(row)
+    ends = boxes[layer.before]
+    goes = (ends[0][..., nominee], ends[1][..., nominee])
+    stays = (ends[0][..., delegate], ends[1][..., delegate])
+    difference = intersect((centre - radius, centre + radius), gap(goes, stays))
+    if layer.activation is None:
+        return difference
+    return activation_difference(layer.activation, goes, stays, difference)
+
+
+def impact(
+    graph: Graph,
+    name: str,
+    pairs: Sequence[tuple[int, int]],
+    lower: Sequence[Array],
+    upper: Sequence[Array],
+) -> Interval:
+    """Return the impact of every pair alone, one row each."""
+    boxes = value_intervals(graph, lower, upper)
+    layer = read_layer(graph, name)
+    rows = []
+    for nominee, delegate in pairs:
+        start = (np.zeros_like(boxes[layer.after][0]), np.zeros_like(boxes[layer.after][1]))
+        for end, found in zip(start, pair_difference(layer, boxes, nominee, delegate), strict=True):
+            end[..., nominee] = found
+        rows.append(propagate(graph, {layer.after: start}, boxes))
+    return np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows])
+
+
+def joint_impact(
+    graph: Graph,
+    name: str,
+    pairs: Sequence[tuple[int, int]],
+    lower: Sequence[Array],
+    upper: Sequence[Array],
+    *,
+    stored: bool = True,
+) -> Interval:
+    """Return the impact of merging all pairs at once.
+
+    The consumers must read the layer directly or through elementwise affine ops: only from the
+    consumers on is there a network after to compare with.
+    """
+    old = value_intervals(graph, lower, upper)
+    new = value_intervals(merge(graph, name, pairs, stored=stored), lower, upper)
+    layer = read_layer(graph, name)
+    start: dict[str, Interval] = {}
+    for consumer in layer.consumers:
+        centre = radius = np.zeros(())
+        for nominee, delegate in removed_units(pairs).items():
+            low, high = pair_difference(layer, old, nominee, delegate)
+            rows = consumer.kernel[nominee] * consumer.gain[nominee]
+            centre = centre + np.multiply.outer((low + high) / 2.0, rows)
+            radius = radius + np.multiply.outer((high - low) / 2.0, np.abs(rows))
+        to = consumer.node.name
+        start[to] = intersect((centre - radius, centre + radius), gap(old[to], new[to]))
+    return propagate(graph, start, old, new)
