@@ -1,9 +1,9 @@
-"""Accuracy on MNIST at 50, 70 and 80 % pruned: annealing, greedy and one-shot side by side.
+"""Accuracy at 50, 70 and 80 % pruned: annealing, greedy and one-shot side by side.
 
-The paper's MNIST model (784-128-128-64-10), kept in benches/models, is pruned without data;
-the 10,000 test images are only used to report. Run it from the repository's root:
+A model kept in benches/models (by default the paper's MNIST model, 784-128-128-64-10) is pruned
+without data; the test images are only used to report. Run it from the repository's root:
 
-    python benches/accuracy.py [--seeds 10] [--step 1/64] [--json]
+    python benches/accuracy.py [--model mnist] [--seeds 10] [--step 1/64] [--json]
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ import keras
 import nnprune
 import numpy as np
 
-MODEL = Path(__file__).parent / "models" / "mnist.keras"
+FOLDER = Path(__file__).parent / "models"
+DATA = {"mnist": "mnist", "fashion_batchnorm": "fashion_mnist", "cifar10": "cifar10"}
 TARGETS = (0.5, 0.7, 0.8)
 METHODS: dict[str, nnprune.options.Method] = {
     "annealing": nnprune.Annealing(),
@@ -44,13 +45,14 @@ def accuracy(model: keras.Model, images: Any, labels: Any) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=DATA, default="mnist")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--step", type=Fraction, default=Fraction(1, 64))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    data = datasets.load("mnist")
+    data = datasets.load(DATA[options.model])
     images, labels = data.x_test, data.y_test
-    original = keras.saving.load_model(MODEL)
+    original = keras.saving.load_model(FOLDER / f"{options.model}.keras")
     images = images.reshape(len(images), *original.input_shape[1:])
     base = accuracy(original, images, labels)
     rows = []
@@ -77,10 +79,17 @@ def main() -> None:
                 spread = f"[{min(found):.4f}, {max(found):.4f}]" if len(found) > 1 else ""
                 print(f"{name:<30}{target:>5.0%}{rows[-1]['median']:>9.4f}  {spread}", flush=True)
     if options.json:
-        report = {"original": base, "step": float(options.step), "rows": rows}
+        report = {
+            "model": options.model,
+            "original": base,
+            "step": float(options.step),
+            "rows": rows,
+        }
         print(json.dumps(report, indent=2))
     else:
-        print(f"original {base:.4f}; median [least, most] over {options.seeds} seeds")
+        print(
+            f"{options.model}: original {base:.4f}; median [least, most] over {options.seeds} seeds"
+        )
 
 
 if __name__ == "__main__":

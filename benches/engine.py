@@ -113,10 +113,10 @@ def engine(repeat: int) -> dict[str, Any]:
     layers = [w for layer in keras.saving.load_model(MODEL).layers if (w := layer.get_weights())]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.npz"
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for number, (kernel, bias) in enumerate(layers):
             arrays |= {f"kernel{number}": kernel, f"bias{number}": bias}
-        np.savez(path, **arrays)  # type: ignore[arg-type]
+        np.savez(path, **arrays)
         arguments = [str(path), str(TARGET), str(STEP), str(repeat)]
         output = subprocess.run(
             [sys.executable, "-c", MEASURE, *arguments], check=True, capture_output=True, text=True

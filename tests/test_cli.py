@@ -14,6 +14,7 @@ from typing import Any
 
 import h5py
 import keras
+import nnprune
 import numpy as np
 import pytest
 from nnprune import cli
@@ -344,7 +345,7 @@ def test_demo_prunes_the_model_that_ships(
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("prune", "inspect", "demo"):
         assert f"nnprune {command}" in Outcome(capsys, command, "--help").out
-    assert Outcome(capsys, "--version").out.strip() == cli.__version__
+    assert Outcome(capsys, "--version").out.strip() == nnprune.__version__
 
 
 def test_a_pipe_stays_silent(model_file: Path, tmp_path: Path) -> None:
