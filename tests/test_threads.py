@@ -103,6 +103,9 @@ def work():
 INTERRUPTED = (
     LONG
     + """
+# A shell starts background jobs with Ctrl-C switched off, and so all that they start.
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 print("started", flush=True)
 try:
     work()
