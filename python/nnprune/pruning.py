@@ -141,6 +141,7 @@ def prune(
         rounding=rebuilt.rounding,
         trusted=trust,
         engine_seconds=engine_seconds,
+        kernel_path=pruning.kernel_path,
     )
 
 

@@ -181,6 +181,9 @@ class PruningResult:
         Whether the checks of an unknown file were skipped (`trust=True`).
     engine_seconds : float
         CPU time of the engine.
+    kernel_path : str
+        Which matrix kernels the processor ran; on another path results may differ in the last
+        bits, and by them, rarely, in a choice.
     """
 
     model: keras.Model = field(repr=False)
@@ -202,6 +205,7 @@ class PruningResult:
     rounding: float
     trusted: bool
     engine_seconds: float
+    kernel_path: str
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the smaller model to a `.keras` or `.h5` file, wholly or not at all.
@@ -274,6 +278,7 @@ class PruningResult:
             "rounding": self.rounding,
             "trusted": self.trusted,
             "engine_seconds": self.engine_seconds,
+            "kernel_path": self.kernel_path,
             "merges": [vars(merge) for merge in self.merges],
             "trace": [{**vars(epoch), "units": dict(epoch.units)} for epoch in self.trace],
         }

@@ -65,6 +65,9 @@ pub enum Activation {
     LogSigmoid,
 }
 
+/// Absolute pad of the values of kinds that are computed with rounding.
+const TAIL: f64 = 1e-15;
+
 /// A stationary point and the function there.
 type Extremum = (f64, f64);
 
@@ -302,7 +305,12 @@ impl Activation {
             include(0.0);
             include(threshold.min(max_value));
         }
-        if self.is_exact() { range } else { range.widened(16.0) }
+        if self.is_exact() {
+            return range;
+        }
+        // Tails of the erf- and tanh-based kinds lose relative, not absolute digits.
+        let range = range.widened(16.0);
+        Interval::new(range.lower - TAIL, range.upper + TAIL)
     }
 
     /// Interval that contains every secant slope `(s(y) - s(x)) / (y - x)` over `x`.
@@ -347,9 +355,15 @@ impl Activation {
         by_slope.intersect(self.value_range(after).minus(self.value_range(before)))
     }
 
-    /// Whether `value` is computed without a transcendental function.
+    /// Whether `value` is computed without any rounding.
     fn is_exact(self) -> bool {
-        matches!(self, Self::Linear | Self::Relu { .. } | Self::HardTanh)
+        match self {
+            Self::Linear | Self::HardTanh => true,
+            Self::Relu { negative_slope, threshold, .. } => {
+                negative_slope == 0.0 || (negative_slope == 1.0 && threshold == 0.0)
+            }
+            _ => false,
+        }
     }
 }
 

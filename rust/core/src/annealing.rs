@@ -45,6 +45,9 @@ pub fn anneal(
     let mut acceptance = Acceptance::default();
     let mut open: Vec<usize> = (0..pairs.len()).collect();
     for _ in 0..=schedule.rewalks {
+        if open.is_empty() {
+            break;
+        }
         let mut rejected = Vec::new();
         for index in open {
             if acceptance.chosen.len() == schedule.count {

@@ -2,6 +2,9 @@
 
 use crate::error::{Error, Result};
 
+/// Largest pool and number of walks: far more than ever makes a difference.
+const MOST: usize = 1_000_000;
+
 /// How the size of a unit's outgoing weights enters its saliency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outgoing {
@@ -107,15 +110,17 @@ pub enum Method {
 
 impl Method {
     fn check(self) -> Result<Self> {
-        let pool = match self {
+        let (pool, rewalks) = match self {
             Self::Annealing(annealing) => {
                 annealing.energy.check()?;
-                annealing.pool
+                (annealing.pool, annealing.rewalks)
             }
-            Self::Greedy { pool } => pool,
-            Self::OneShot => 1,
+            Self::Greedy { pool } => (pool, 0),
+            Self::OneShot => (1, 0),
         };
-        require("pool", "an integer >= 1", pool as f64, pool >= 1)?;
+        let pool_fits = (1..=MOST).contains(&pool);
+        require("pool", "an integer from 1 to 1000000", pool as f64, pool_fits)?;
+        require("rewalks", "an integer from 0 to 1000000", rewalks as f64, rewalks <= MOST)?;
         Ok(self)
     }
 }

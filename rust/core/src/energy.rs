@@ -17,30 +17,32 @@ pub fn entropy(outputs: &Intervals, similarity: f64, density: Density) -> f64 {
     let highest = outputs.upper.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let range = highest - lowest;
     let comparable = range.is_finite() && range > 0.0;
-    let alike = |k: usize, other: usize| {
-        let moved = (outputs.lower[k] - outputs.lower[other]).abs()
-            + (outputs.upper[k] - outputs.upper[other]).abs();
-        !comparable || 1.0 - moved / (2.0 * range) >= similarity
-    };
-    let mut neighbours = vec![0_usize; m];
-    for k in 0..m {
-        for other in 0..k {
-            if alike(k, other) {
-                neighbours[k] += 1;
-                neighbours[other] += 1;
-            }
+    let neighbours = |k: usize| -> usize {
+        if !comparable {
+            return m - 1;
         }
-    }
+        let (lower, upper) = (outputs.lower[k], outputs.upper[k]);
+        // Without a branch and over everything, itself too: the processor does several at once.
+        let alike: usize = outputs
+            .lower
+            .iter()
+            .zip(&outputs.upper)
+            .map(|(&l, &u)| {
+                let moved = (lower - l).abs() + (upper - u).abs();
+                usize::from(1.0 - moved / (2.0 * range) >= similarity)
+            })
+            .sum();
+        alike - usize::from(1.0 >= similarity)
+    };
     let itself = usize::from(density == Density::Inclusive);
-    neighbours
-        .into_iter()
-        .map(|count| (count + itself) as f64 / m as f64)
+    (0..m)
+        .map(|k| (neighbours(k) + itself) as f64 / m as f64)
         .filter(|&density| density > 0.0)
         .map(|density| -density * libm::log(density))
         .sum()
 }
 
-/// The output nodes' places among the logits side by side, and each one's reference size.
+/// The output nodes' places among the logits side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heads {
     /// Number of outputs of each head.

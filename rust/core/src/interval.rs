@@ -34,17 +34,24 @@ impl Interval {
     /// them apart, `self` is returned.
     pub fn intersect(self, other: Self) -> Self {
         let both = Self::new(self.lower.max(other.lower), self.upper.min(other.upper));
-        if both.lower <= both.upper { both } else { self }
+        if both.lower <= both.upper {
+            return both;
+        }
+        let size = [self.lower, self.upper, other.lower, other.upper]
+            .into_iter()
+            .fold(1.0, |size: f64, end| size.max(end.abs()));
+        debug_assert!(both.lower - both.upper <= 1e-9 * size, "{self:?} and {other:?} are apart");
+        self
     }
 
     /// Interval of `x - y`.
     pub fn minus(self, other: Self) -> Self {
-        Self::new(self.lower - other.upper, self.upper - other.lower).without_nan()
+        Self::new(self.lower - other.upper, self.upper - other.lower).outward()
     }
 
     /// Interval of `x + y`.
     pub fn plus(self, other: Self) -> Self {
-        Self::new(self.lower + other.lower, self.upper + other.upper).without_nan()
+        Self::new(self.lower + other.lower, self.upper + other.upper).outward()
     }
 
     /// Interval of `x * y`.
@@ -59,12 +66,13 @@ impl Interval {
             ends.iter().copied().fold(f64::INFINITY, f64::min),
             ends.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         )
+        .outward()
     }
 
     /// Interval of `factor * x`.
     pub fn scaled(self, factor: f64) -> Self {
         let (a, b) = (product(factor, self.lower), product(factor, self.upper));
-        Self::new(a.min(b), a.max(b))
+        Self::new(a.min(b), a.max(b)).outward()
     }
 
     /// Widened by `ulps` units in the last place of each end; exact zeros stay.
@@ -84,8 +92,17 @@ impl Interval {
         self.lower.is_finite() && self.upper.is_finite()
     }
 
-    // inf - inf: nothing is known about that end.
-    fn without_nan(self) -> Self {
+    /// Moved outward by what one operation may have rounded; a sum that is 0 is exactly so.
+    fn outward(self) -> Self {
+        let known = self.without_nan();
+        Self::new(
+            if known.lower == 0.0 { 0.0 } else { known.lower.next_down() },
+            if known.upper == 0.0 { 0.0 } else { known.upper.next_up() },
+        )
+    }
+
+    /// `inf - inf` and `inf / inf`: nothing is known about that end.
+    pub(crate) fn without_nan(self) -> Self {
         Self::new(
             if self.lower.is_nan() { f64::NEG_INFINITY } else { self.lower },
             if self.upper.is_nan() { f64::INFINITY } else { self.upper },

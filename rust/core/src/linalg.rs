@@ -8,6 +8,24 @@ use rayon::prelude::*;
 
 use crate::error::{Poll, Result};
 
+/// The kernels that the matrix products of this process run, by the processor's features.
+pub(crate) fn kernel_path() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("fma") {
+            "fma"
+        } else if std::arch::is_x86_feature_detected!("avx") {
+            "avx"
+        } else {
+            "sse2"
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        std::env::consts::ARCH
+    }
+}
+
 /// Below this many multiplications a product is not worth sharing out.
 const PARALLEL_FROM: usize = 1 << 18;
 /// Columns of a matrix-vector product that one task takes.

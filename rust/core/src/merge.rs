@@ -2,6 +2,7 @@
 
 use ndarray::{Array1, Array2, Axis};
 
+use crate::error::{Error, Result};
 use crate::impact::{Pair, Rounding};
 use crate::network::{Affine, BatchNormalization, Consumer, Group, Network, NodeId, Op};
 
@@ -21,12 +22,27 @@ pub struct RowChange {
 }
 
 /// Merge pairs, in order, by masking: the nominees keep their place with zero outgoing weights.
-pub fn merge(network: &mut Network, group: &Group, pairs: &[Pair]) -> Vec<RowChange> {
-    group
+///
+/// `Err` if a merged weight does not fit into f32; the network is then of no further use.
+pub fn merge(network: &mut Network, group: &Group, pairs: &[Pair]) -> Result<Vec<RowChange>> {
+    let changes: Vec<RowChange> = group
         .consumers
         .iter()
         .filter_map(|consumer| merge_rows(network, group.units, consumer, pairs))
-        .collect()
+        .collect();
+    for change in &changes {
+        let weights = change.rounding.weights.iter().chain(&change.rounding.bias);
+        if weights.chain(&change.added).any(|weight| !weight.is_finite()) {
+            return Err(Error::Weight {
+                layer: network.node(change.node).layer.clone(),
+                problem: format!(
+                    "the weights that units of '{}' hand over are too large for float32; leave                      that layer out",
+                    group.layer
+                ),
+            });
+        }
+    }
+    Ok(changes)
 }
 
 fn merge_rows(
@@ -44,7 +60,7 @@ fn merge_rows(
     touched.sort_unstable();
     touched.dedup();
     let removed = kernel.select(Axis(0), &touched).mapv(f64::from);
-    let place = |row: usize| touched.binary_search(&row).unwrap_or_default();
+    let place = |row: usize| touched.partition_point(|&known| known < row);
     let mut exact = removed.clone();
     let width = consumer.gain.len();
     let mut shift = Array1::<f64>::zeros(kernel.ncols());
@@ -54,15 +70,16 @@ fn merge_rows(
         for (i, j) in rows.zip((pair.delegate..).step_by(units)) {
             let ratio = consumer.gain[i % width] / consumer.gain[j % width];
             let constant = consumer.offset[i % width] - consumer.offset[j % width] * ratio;
+            let (place_i, place_j) = (place(i), place(j));
             for column in 0..kernel.ncols() {
                 let nominee = f64::from(kernel[[i, column]]);
                 let taken_over = f64::from(kernel[[j, column]]) + ratio * nominee;
                 kernel[[j, column]] = to_f32(taken_over);
                 kernel[[i, column]] = 0.0;
                 shift[column] += constant * nominee;
-                exact_shift[column] += constant * exact[[place(i), column]];
-                exact[[place(j), column]] += ratio * exact[[place(i), column]];
-                exact[[place(i), column]] = 0.0;
+                exact_shift[column] += constant * exact[[place_i, column]];
+                exact[[place_j, column]] += ratio * exact[[place_i, column]];
+                exact[[place_i, column]] = 0.0;
             }
         }
     }

@@ -41,7 +41,7 @@ pub fn order(
 ) -> Result<Vec<Pair>> {
     let mut live = vec![true; group.units];
     let mut heap: BinaryHeap<Reverse<Ordered>> = saliency
-        .candidates(network, group, &live, &live)
+        .candidates(network, group, &live, &live, poll)?
         .into_iter()
         .map(|candidate| Reverse(Ordered(candidate)))
         .collect();

@@ -13,6 +13,10 @@ use crate::network::{Group, Network};
 const REMEMBERED: usize = 4;
 /// Below this share of the squared norms a squared distance has lost its digits to cancellation.
 const CANCELLATION: f64 = 1e-6;
+/// Below this share of the largest squared norms ever, updates have left more error than digits.
+const DRIFT: f64 = 1e-10;
+/// Nominees whose delegates are looked for between two polls.
+const NOMINEES_PER_POLL: usize = 32;
 /// Smallest denominator of the bias term.
 const SMALLEST_BIAS_SUM: f64 = 1e-12;
 
@@ -35,6 +39,8 @@ pub struct Saliency {
     outgoing: Vec<f64>,
     can_delegate: Vec<bool>,
     measure: Outgoing,
+    /// Largest squared norm each column ever had: what its entries may have lost digits to.
+    largest: Vec<f64>,
     /// Cheapest live delegates of each nominee, `None` where distances have changed.
     nearest: Vec<Option<Vec<(f64, usize)>>>,
 }
@@ -57,8 +63,10 @@ impl Saliency {
                 .map(|unit| group.consumers.iter().all(|c| c.can_delegate(unit, units)))
                 .collect(),
             measure,
+            largest: vec![0.0; units],
             nearest: vec![None; units],
         };
+        saliency.note_norms();
         saliency.refresh_bias(network, group);
         saliency.refresh_outgoing(network, group, &(0..units).collect::<Vec<_>>());
         Ok(saliency)
@@ -83,13 +91,23 @@ impl Saliency {
             .map(|&unit| outgoing_size(network, group, unit, self.measure))
             .collect();
         for (&unit, size) in units.iter().zip(sizes) {
+            if (size == 0.0) != (self.outgoing[unit] == 0.0) {
+                self.nearest[unit] = None;
+            }
             self.outgoing[unit] = size;
+        }
+    }
+
+    fn note_norms(&mut self) {
+        for (largest, &norm) in self.largest.iter_mut().zip(self.gram.diag()) {
+            *largest = largest.max(norm);
         }
     }
 
     /// Rows of the kernel were replaced: correct the Gram product.
     pub fn update_incoming(&mut self, added: &Array2<f64>, removed: &Array2<f64>) {
         update_gram(&mut self.gram, added, removed);
+        self.note_norms();
         self.nearest.fill(None);
     }
 
@@ -99,7 +117,8 @@ impl Saliency {
         let norms =
             si * si * self.gram[[nominee, nominee]] + sj * sj * self.gram[[delegate, delegate]];
         let mut squared = norms - 2.0 * si * sj * self.gram[[nominee, delegate]];
-        if squared < CANCELLATION * norms {
+        let once = si * si * self.largest[nominee] + sj * sj * self.largest[delegate];
+        if squared < CANCELLATION * norms || squared < DRIFT * once {
             let columns = kernel.column(nominee).into_iter().zip(kernel.column(delegate));
             squared = columns
                 .map(|(&wi, &wj)| si * f64::from(wi) - sj * f64::from(wj))
@@ -107,11 +126,8 @@ impl Saliency {
                 .sum();
         }
         let (bi, bj) = (self.bias[nominee], self.bias[delegate]);
-        let bias_term = if bi.total_cmp(&bj).is_eq() || bi == bj {
-            0.0
-        } else {
-            (bi - bj).abs() / (bi + bj).abs().max(SMALLEST_BIAS_SUM)
-        };
+        let bias_term =
+            if bi == bj { 0.0 } else { (bi - bj).abs() / (bi + bj).abs().max(SMALLEST_BIAS_SUM) };
         squared.max(0.0).sqrt() + bias_term
     }
 
@@ -138,34 +154,39 @@ impl Saliency {
         group: &Group,
         is_live: &[bool],
         is_free: &[bool],
-    ) -> Vec<Candidate> {
+        poll: &mut Poll<'_>,
+    ) -> Result<Vec<Candidate>> {
         let kernel = kernel_of(network, group);
         let mut nearest = std::mem::take(&mut self.nearest);
-        let mut candidates: Vec<Candidate> = nearest
-            .par_iter_mut()
-            .enumerate()
-            .filter(|&(nominee, _)| is_free[nominee])
-            .filter_map(|(nominee, known)| {
-                let any_live =
-                    |list: &Vec<(f64, usize)>| list.iter().any(|&(_, unit)| is_live[unit]);
-                if !known.as_ref().is_some_and(any_live) {
-                    *known = Some(self.cheapest(kernel, nominee, is_live));
-                }
-                let first_free =
-                    |list: &[(f64, usize)]| list.iter().find(|&&(_, unit)| is_free[unit]).copied();
-                let (distance, delegate) = known
-                    .as_deref()
-                    .and_then(first_free)
-                    .or_else(|| first_free(&self.cheapest(kernel, nominee, is_free)))?;
-                let saliency = self.outgoing[nominee] * distance;
-                Some(Candidate { saliency, pair: Pair { nominee, delegate } })
-            })
-            .collect();
+        let mut candidates = Vec::with_capacity(nearest.len());
+        for (batch, nearest) in nearest.chunks_mut(NOMINEES_PER_POLL).enumerate() {
+            poll.check()?;
+            let nominees = nearest.par_iter_mut().enumerate();
+            let nominees = nominees.map(|(at, known)| (batch * NOMINEES_PER_POLL + at, known));
+            candidates.par_extend(nominees.filter(|&(nominee, _)| is_free[nominee]).filter_map(
+                |(nominee, known)| {
+                    let any_live =
+                        |list: &Vec<(f64, usize)>| list.iter().any(|&(_, unit)| is_live[unit]);
+                    if !known.as_ref().is_some_and(any_live) {
+                        *known = Some(self.cheapest(kernel, nominee, is_live));
+                    }
+                    let first_free = |list: &[(f64, usize)]| {
+                        list.iter().find(|&&(_, unit)| is_free[unit]).copied()
+                    };
+                    let (distance, delegate) = known
+                        .as_deref()
+                        .and_then(first_free)
+                        .or_else(|| first_free(&self.cheapest(kernel, nominee, is_free)))?;
+                    let saliency = self.outgoing[nominee] * distance;
+                    Some(Candidate { saliency, pair: Pair { nominee, delegate } })
+                },
+            ));
+        }
         self.nearest = nearest;
         candidates.sort_by(|a, b| {
             a.saliency.total_cmp(&b.saliency).then(a.pair.nominee.cmp(&b.pair.nominee))
         });
-        candidates
+        Ok(candidates)
     }
 
     /// One nominee with its cheapest free delegate, if there is any.
@@ -194,7 +215,9 @@ impl Saliency {
             if delegate == nominee || !is_free || !self.can_delegate[delegate] {
                 continue;
             }
-            let distance = self.distance(kernel, nominee, delegate);
+            // Without outgoing weights every delegate costs nothing: the first will do.
+            let idle = self.outgoing[nominee] == 0.0;
+            let distance = if idle { 0.0 } else { self.distance(kernel, nominee, delegate) };
             if best.len() == REMEMBERED && distance >= best[REMEMBERED - 1].0 {
                 continue;
             }

@@ -1,7 +1,7 @@
 //! Copies between NumPy and the core. Weights are copied in once, in logical order, so that
 //! Fortran-ordered and strided arrays mean what they show.
 
-use ndarray::{Array1, Array2, Ix1, Ix2};
+use ndarray::{Array1, Array2, Ix1};
 use nnprune_core::Error;
 use nnprune_core::bounds::InputBox;
 use nnprune_core::interval::Intervals;
@@ -38,7 +38,6 @@ pub(crate) fn kernel(name: &str, weights: &Weights<'_>) -> PyResult<Array2<f32>>
     let rows = array.shape()[..array.ndim() - 1].iter().product();
     let flat: Vec<f32> = array.iter().copied().collect();
     Array2::from_shape_vec((rows, last), flat)
-        .and_then(ndarray::ArrayBase::into_dimensionality::<Ix2>)
         .map_err(|problem| errors::config(format!("{name}: {problem}")))
 }
 

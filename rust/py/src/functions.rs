@@ -125,7 +125,7 @@ pub(crate) fn anneal(
 
 /// The first draws of a seed's stream.
 #[pyfunction]
-pub(crate) fn uniform_draws(py: Python<'_>, seed: u64, count: usize) -> Bound<'_, PyArray1<f64>> {
+pub(crate) fn uniform_draws(py: Python<'_>, seed: u64, count: u32) -> Bound<'_, PyArray1<f64>> {
     let mut random = Random::from_seed(seed);
     vector_out(py, (0..count).map(|_| random.uniform()).collect())
 }

@@ -258,7 +258,7 @@ impl Network {
             let settled = one_shot::with_final_delegates(&pairs);
             let injected = impact::inject(&self.0, &group, &settled, &before, poll)?;
             let mut merged = self.0.clone();
-            let changes = merge::merge(&mut merged, &group, &pairs);
+            let changes = merge::merge(&mut merged, &group, &pairs)?;
             let roundings: Vec<_> = changes.into_iter().map(|change| change.rounding).collect();
             let after = before.updated(&merged, &group.downstream, poll)?;
             impact::joint(&merged, &group, injected, &roundings, &before, &after, poll)
@@ -267,20 +267,22 @@ impl Network {
         ends(py, joint, &[len])
     }
 
-    fn masked(&self, layer: &str, pairs: Vec<(usize, usize)>) -> PyResult<Self> {
+    fn masked(&self, py: Python<'_>, layer: &str, pairs: Vec<(usize, usize)>) -> PyResult<Self> {
         let group = self.group(layer).map_err(to_py)?;
         let pairs = Self::pairs(&group, &pairs)?;
-        let mut masked = self.0.clone();
-        merge::merge(&mut masked, &group, &pairs);
-        Ok(Self(masked))
+        enter(py, |_| {
+            let mut masked = self.0.clone();
+            merge::merge(&mut masked, &group, &pairs)?;
+            Ok(Self(masked))
+        })
     }
 
-    fn removed(&self, layer: &str, pairs: Vec<(usize, usize)>) -> PyResult<Self> {
+    fn removed(&self, py: Python<'_>, layer: &str, pairs: Vec<(usize, usize)>) -> PyResult<Self> {
         let group = self.group(layer).map_err(to_py)?;
         let gone = Self::pairs(&group, &pairs)?;
         let kept: Vec<usize> =
             (0..group.units).filter(|&unit| gone.iter().all(|pair| pair.nominee != unit)).collect();
-        Ok(Self(merge::remove(self.masked(layer, pairs)?.0, &group, &kept)))
+        Ok(Self(merge::remove(self.masked(py, layer, pairs)?.0, &group, &kept)))
     }
 }
 

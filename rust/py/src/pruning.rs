@@ -60,6 +60,11 @@ impl Pruning {
     }
 
     #[getter]
+    fn kernel_path(&self) -> &'static str {
+        self.0.kernel_path
+    }
+
+    #[getter]
     fn stopped_by(&self) -> &'static str {
         match self.0.stopped_by {
             StoppedBy::Target => "target",

@@ -47,11 +47,14 @@ impl Pad {
 
     /// The interval around a computed centre, moved by a constant.
     fn interval(self, centre: f64, radius: f64, constant: f64) -> Interval {
-        if radius == 0.0 {
+        if radius == 0.0 && centre.is_finite() {
             return Interval::new(centre + constant, centre + constant);
         }
         let centre = centre + constant;
         let radius = (radius + self.kappa * constant.abs()) * self.factor + self.underflow;
+        if !(centre.is_finite() && radius.is_finite()) {
+            return Interval::UNBOUNDED; // sums of large finite numbers have overflowed
+        }
         Interval::new((centre - radius).next_down(), (centre + radius).next_up())
     }
 }
@@ -69,7 +72,10 @@ pub(crate) fn dense(
         return Ok(Intervals::unbounded(positions * units));
     }
     let constant = |unit: usize| constant(layer.bias.as_ref(), unit, with_constant);
-    if positions >= POSITIONS_PER_TASK {
+    // A difference is zero but for a few units: then rows are better skipped than multiplied.
+    let sparse =
+        8 * input.iter().filter(|&interval| interval != Interval::ZERO).count() < input.len();
+    if positions >= POSITIONS_PER_TASK && !sparse {
         let patch = |position: usize, tap: usize| Some(position * rows + tap);
         return patches(positions, rows, rows, &layer.kernel, input, &constant, &patch, poll);
     }
@@ -256,7 +262,7 @@ fn mean(intervals: impl Iterator<Item = Interval>) -> Interval {
     let n = count.max(1) as f64;
     // Every partial sum is at most `size`, so n additions err by at most n u size.
     let pad = if size.is_finite() { (n + 2.0) * ROUNDOFF * size * 2.0 } else { 0.0 };
-    Interval::new((sum.lower - pad) / n, (sum.upper + pad) / n).widened(2.0)
+    Interval::new((sum.lower - pad) / n, (sum.upper + pad) / n).without_nan().widened(2.0)
 }
 
 /// Image under a kernel of which only a few rows are not zero, plus a constant a column.
@@ -287,7 +293,7 @@ pub(crate) fn sparse_rows(
                 size += term.lower.abs().max(term.upper.abs());
             }
             let pad = if size.is_finite() { pad * size } else { 0.0 };
-            let padded = Interval::new(sum.lower - pad, sum.upper + pad);
+            let padded = Interval::new(sum.lower - pad, sum.upper + pad).without_nan();
             image.set(position * columns + column, padded);
         }
     }

@@ -54,7 +54,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Propagate the box through the whole network, keeping the nodes that `keep` marks.
+    /// Propagate the box to the nodes that `keep` marks, and keep those.
     pub fn propagate(
         network: &Network,
         input_box: &InputBox,
@@ -76,7 +76,15 @@ impl Bounds {
                 .map(|middle| Interval::new(middle, middle))
                 .collect()
         };
-        Self::walk(network, point, &vec![true; network.nodes().len()], &middle, poll)
+        let values = Self::walk(network, point, &vec![true; network.nodes().len()], &middle, poll)?;
+        for &output in network.outputs() {
+            if values.of(output).lower.iter().any(|value| value.is_nan()) {
+                let node = network.node(output).name.clone();
+                let problem = "its value is not known: an opaque op comes before it".into();
+                return Err(Error::Graph { node, problem });
+            }
+        }
+        Ok(values)
     }
 
     fn walk(
@@ -90,7 +98,11 @@ impl Bounds {
         let mut readers_left: Vec<usize> = network.readers().iter().map(Vec::len).collect();
         let mut bounds = Self { values: vec![None; nodes.len()] };
         let mut boxes = input_box.0.iter();
+        let needed = network.ancestors_of(keep);
         for (id, node) in nodes.iter().enumerate() {
+            if !needed[id] && !matches!(node.op, Op::Input) {
+                continue;
+            }
             let value = match (&node.op, boxes.as_slice()) {
                 (Op::Input, [_, ..]) => boxes.next().map(Arc::clone),
                 _ => Some(Arc::new(pass_on(bounds.value_of(network, id, poll)?))),
@@ -198,7 +210,7 @@ fn sum(sources: &[&Intervals]) -> Intervals {
             // Each addition errs by half a unit in the last place of a partial sum.
             let size: f64 = parts.map(|part| part.lower.abs().max(part.upper.abs())).sum();
             let pad = if size.is_finite() { n * f64::EPSILON * size } else { 0.0 };
-            Interval::new(total.lower - pad, total.upper + pad)
+            Interval::new(total.lower - pad, total.upper + pad).without_nan()
         })
         .collect()
 }

@@ -16,7 +16,7 @@ use difference::{Differences, propagate};
 use pair::PairDifference;
 
 /// Candidates scored between two polls.
-const CANDIDATES_PER_POLL: usize = 16;
+const CANDIDATES_PER_POLL: usize = 4;
 
 /// A nominee and its delegate, by their unit numbers in the original layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

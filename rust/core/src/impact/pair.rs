@@ -10,6 +10,9 @@ use crate::error::{Poll, Result};
 use crate::interval::{Interval, Intervals, centre_radius};
 use crate::network::{Consumer, Group, Network, NodeId, Op, PoolKind};
 
+/// Pairs whose difference rows one task sums up.
+const PAIRS_PER_TASK: usize = 32;
+
 /// The difference of one pair at every position of the consumer's input.
 #[derive(Debug, Clone)]
 pub(super) struct PairDifference {
@@ -37,7 +40,11 @@ pub(super) fn differences(
     let folded = |unit: usize| {
         let (scale, offset) = (consumer.fold.scale[unit], consumer.fold.offset[unit]);
         let bias = bias.map_or(0.0, |bias| f64::from(bias[unit]));
-        (scale, scale * bias + offset)
+        Folded {
+            scale,
+            bias: scale * bias + offset,
+            magnitude: (scale * bias).abs() + offset.abs(),
+        }
     };
     let at = consumer.path[..consumer.prefix].last().copied().unwrap_or(group.producer);
     let mut found: Vec<PairDifference> = pairs
@@ -69,46 +76,78 @@ pub(super) fn differences(
     Ok(found)
 }
 
-/// `(w_j - w_i).m + (b_j - b_i) +- |w_j - w_i|.r` for every pair, in one pass over the kernel.
+/// The affine map of one unit, normalizations folded in.
+#[derive(Clone, Copy)]
+struct Folded {
+    scale: f64,
+    bias: f64,
+    /// Sum of the absolute values that `bias` was added up from.
+    magnitude: f64,
+}
+
+/// The running sums of one pair's difference row.
+#[derive(Clone, Copy, Default)]
+struct RowSums {
+    middle: f64,
+    reach: f64,
+    size: f64,
+}
+
+/// `(w_j - w_i).m + (b_j - b_i) +- |w_j - w_i|.r` for every pair; tasks share out the pairs, and
+/// each goes through the kernel row by row, as it lies in memory.
 fn difference_rows(
     kernel: ArrayView2<'_, f32>,
     pairs: &[Pair],
-    folded: &(dyn Fn(usize) -> (f64, f64) + Sync),
+    folded: &(dyn Fn(usize) -> Folded + Sync),
     centre: &[f64],
     radius: &[f64],
 ) -> Vec<Interval> {
-    // The same pad as for any sum of `n` products, plus the folding of two scales.
-    let n = kernel.nrows() as f64;
-    let (kappa, factor) = ((n + 8.0) * f64::EPSILON, 1.0 + (n + 8.0) * f64::EPSILON);
-    let unbounded = radius.iter().any(|radius| !radius.is_finite());
+    if centre.iter().chain(radius).any(|end| !end.is_finite()) {
+        return vec![Interval::UNBOUNDED; pairs.len()];
+    }
     pairs
-        .par_iter()
-        .map(|pair| {
-            if unbounded {
-                return Interval::UNBOUNDED;
-            }
-            let ((si, bi), (sj, bj)) = (folded(pair.nominee), folded(pair.delegate));
-            let (mut middle, mut reach, mut size) = (0.0, 0.0, 0.0);
-            let columns = kernel.column(pair.nominee).into_iter().zip(kernel.column(pair.delegate));
-            for ((&wi, &wj), (&m, &r)) in columns.zip(centre.iter().zip(radius)) {
-                let (left, right) = (sj * f64::from(wj), si * f64::from(wi));
-                let weight = left - right;
-                middle += weight * m;
-                reach += weight.abs() * r;
-                // A cancelling difference of two rounded products keeps their rounding.
-                if weight != 0.0 {
-                    size += (left.abs() + right.abs()) * (m.abs() + r);
+        .par_chunks(PAIRS_PER_TASK)
+        .flat_map_iter(|pairs| {
+            let maps: Vec<(Folded, Folded)> =
+                pairs.iter().map(|pair| (folded(pair.nominee), folded(pair.delegate))).collect();
+            let mut sums = vec![RowSums::default(); pairs.len()];
+            for ((row, &m), &r) in kernel.rows().into_iter().zip(centre).zip(radius) {
+                if m == 0.0 && r == 0.0 {
+                    continue;
+                }
+                for ((pair, (i, j)), sums) in pairs.iter().zip(&maps).zip(&mut sums) {
+                    let left = j.scale * f64::from(row[pair.delegate]);
+                    let right = i.scale * f64::from(row[pair.nominee]);
+                    let weight = left - right;
+                    sums.middle += weight * m;
+                    sums.reach += weight.abs() * r;
+                    // A cancelling difference of two rounded products keeps their rounding;
+                    // products of the same two numbers have none.
+                    if weight != 0.0 || i.scale != j.scale {
+                        sums.size += (left.abs() + right.abs()) * (m.abs() + r);
+                    }
                 }
             }
-            let constant = bj - bi;
-            if size == 0.0 && constant == 0.0 {
-                return Interval::ZERO;
-            }
-            let pad = kappa * (size + bj.abs() + bi.abs());
-            let (middle, reach) = (middle + constant, reach * factor + pad);
-            Interval::new(middle - reach, middle + reach)
+            let n = kernel.nrows() as f64;
+            maps.into_iter().zip(sums).map(move |((i, j), sums)| row_interval(n, i, j, sums))
         })
         .collect()
+}
+
+/// The interval of a difference row, with the same pad as for any sum of n products and a few
+/// operations more for the folding of two scales.
+fn row_interval(n: f64, i: Folded, j: Folded, sums: RowSums) -> Interval {
+    let same_constant = i.bias == j.bias && i.scale == j.scale;
+    if sums.size == 0.0 && same_constant {
+        return Interval::ZERO;
+    }
+    let (kappa, factor) = ((n + 8.0) * f64::EPSILON, 1.0 + (n + 8.0) * f64::EPSILON);
+    let pad = kappa * (sums.size + i.magnitude + j.magnitude);
+    let (middle, reach) = (sums.middle + (j.bias - i.bias), sums.reach * factor + pad);
+    if !(middle.is_finite() && reach.is_finite()) {
+        return Interval::UNBOUNDED;
+    }
+    Interval::new(middle - reach, middle + reach)
 }
 
 /// The difference after node `id` of the path; both units belong to the same network.
@@ -143,12 +182,13 @@ fn along(
                 let width = affine.scale.len();
                 let (gi, gj) = (affine.scale[i % width], affine.scale[j % width]);
                 let offset = affine.offset[j % width] - affine.offset[i % width];
+                // gj - gi and the offset are rounded once: each within an ulp of what it stands for.
+                let gap = Interval::new(gj - gi, gj - gi).widened(1.0);
                 let moved = change
                     .get(position)
                     .scaled(gj)
-                    .plus(bounds.of(source).get(i).scaled(gj - gi))
-                    .plus(Interval::new(offset, offset))
-                    .widened(16.0);
+                    .plus(gap.times(bounds.of(source).get(i)))
+                    .plus(Interval::new(offset, offset).widened(1.0));
                 let boxes = bounds.of(id).get(j).minus(bounds.of(id).get(i));
                 moved.intersect(boxes)
             })

@@ -11,6 +11,9 @@ use super::window::{Padding, Window};
 use super::{Network, Node, NodeId};
 use crate::error::{Error, Result};
 
+/// Most elements a tensor may have; far beyond any memory.
+const MOST_ELEMENTS: usize = 1 << 40;
+
 /// Collects nodes in topological order; see the module.
 #[derive(Debug, Default, Clone)]
 pub struct NetworkBuilder {
@@ -84,6 +87,10 @@ impl NetworkBuilder {
                 problem(text)
             }
         })?;
+        let elements = shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
+        if elements.is_none_or(|elements| elements > MOST_ELEMENTS) {
+            return Err(problem(format!("its output shape {shape:?} is too large")));
+        }
         if shape.contains(&0) {
             return Err(problem(format!("its output shape {shape:?} has no element")));
         }
@@ -185,7 +192,11 @@ impl NetworkBuilder {
     ) -> Result<()> {
         let shape = self.shape(source)?;
         let rank = shape.len().saturating_sub(1);
-        if amounts.len() != rank || !(1..=3).contains(&rank) {
+        let most = amounts.iter().map(|&(before, after)| before.max(after)).max();
+        if amounts.len() != rank
+            || !(1..=3).contains(&rank)
+            || most.is_some_and(|most| most > MOST_ELEMENTS)
+        {
             return Err(Error::Graph {
                 node: name.into(),
                 problem: format!("{} paddings for {rank} spatial axes", amounts.len()),
@@ -287,8 +298,9 @@ fn output_shape(
         Op::Input | Op::Opaque(_) => given.map(<[usize]>::to_vec).ok_or("needs a shape".into()),
         Op::Reshape => {
             let shape = given.ok_or("needs a shape")?.to_vec();
-            let (from, to) = (first.iter().product::<usize>(), shape.iter().product::<usize>());
-            (from == to).then_some(shape).ok_or(format!("cannot make {to} elements of {from}"))
+            let from = first.iter().product::<usize>();
+            let to = shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
+            (Some(from) == to).then_some(shape).ok_or(format!("cannot make {given:?} of {first:?}"))
         }
         Op::Dense(dense) => {
             check_kernel(dense.kernel.dim(), last, dense.bias.as_ref(), dense.kernel.ncols())?;
@@ -318,7 +330,11 @@ fn output_shape(
             ))
         }
         Op::Pool(_, window) => Ok(with_last(window.output_axes(), last)),
-        Op::GlobalPool(_) => Ok(given.map_or_else(|| vec![last], <[usize]>::to_vec)),
+        Op::GlobalPool(_) => {
+            let pooled = given.map_or_else(|| vec![last], <[usize]>::to_vec);
+            let fits = pooled.iter().product::<usize>() == last && pooled.last() == Some(&last);
+            fits.then_some(pooled).ok_or(format!("pooled channels must be {last}"))
+        }
         Op::ZeroPadding(padding) => {
             let rank = leading.len();
             let axes = &padding.amounts[3 - rank..];

@@ -139,12 +139,6 @@ impl Network {
         }
     }
 
-    /// Number of weights, those of a shared layer counted once.
-    pub fn parameters(&self) -> usize {
-        let mut seen = std::collections::HashSet::new();
-        self.nodes.iter().filter(|n| seen.insert(&n.layer)).map(Node::parameters).sum()
-    }
-
     pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
         &mut self.nodes[id]
     }

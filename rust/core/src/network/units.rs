@@ -3,6 +3,9 @@
 use super::op::{Affine, Op, PoolKind};
 use super::{Network, NodeId};
 
+/// A gain below this share of the largest one leaves nothing of a float32 weight divided by it.
+const SMALLEST_GAIN: f64 = 1e-6;
+
 /// A dense or convolutional op that reads a group's units.
 ///
 /// Unit c of n is every element of the consumer's input whose index is c modulo n: that holds
@@ -44,9 +47,12 @@ pub struct Group {
 }
 
 impl Consumer {
-    /// Whether `unit` can take over another's outgoing weights: its gain is nowhere zero.
+    /// Whether `unit` can take over another's outgoing weights: its gain is nowhere zero, nor so
+    /// small beside the largest that dividing by it would blow the weights up.
     pub fn can_delegate(&self, unit: usize, units: usize) -> bool {
-        self.gain.iter().skip(unit).step_by(units).all(|&gain| gain != 0.0)
+        let largest = self.gain.iter().fold(0.0, |largest: f64, gain| largest.max(gain.abs()));
+        let least = largest * SMALLEST_GAIN;
+        self.gain.iter().skip(unit).step_by(units).all(|&gain| gain != 0.0 && gain.abs() >= least)
     }
 }
 
@@ -82,7 +88,7 @@ impl Network {
         };
         let found = self
             .check_producer(producer)
-            .and_then(|()| self.find_consumers(producer, units, readers, logits))
+            .and_then(|()| self.find_consumers(producer, units, readers, logits, leads_to_logits))
             .and_then(|consumers| {
                 let nodes = consumers.iter().map(|consumer| consumer.node);
                 let downstream = self.descendants(nodes, readers, leads_to_logits);
@@ -119,6 +125,7 @@ impl Network {
         units: usize,
         readers: &[Vec<NodeId>],
         logits: &[NodeId],
+        leads_to_logits: &[bool],
     ) -> Result<Vec<Consumer>, String> {
         let mut consumers = Vec::new();
         let mut open = vec![(producer, Vec::new())];
@@ -137,7 +144,7 @@ impl Network {
             }
         }
         consumers.sort_by_key(|consumer: &Consumer| consumer.node);
-        if consumers.is_empty() {
+        if !consumers.iter().any(|consumer| leads_to_logits[consumer.node]) {
             return Err("its units reach no output".into());
         }
         Ok(consumers)
@@ -240,6 +247,12 @@ impl Network {
         for &id in of {
             marked[id] = true;
         }
+        self.ancestors_of(&marked)
+    }
+
+    /// The marked nodes and all that they depend on.
+    pub(crate) fn ancestors_of(&self, marked: &[bool]) -> Vec<bool> {
+        let mut marked = marked.to_vec();
         for id in (0..self.nodes.len()).rev() {
             if marked[id] {
                 for &source in &self.nodes[id].sources {

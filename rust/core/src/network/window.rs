@@ -29,6 +29,9 @@ impl Padding {
     }
 }
 
+/// Longest axis of a tensor or window; products of three of them do not overflow.
+const LONGEST_AXIS: usize = 1 << 20;
+
 /// A window over up to three spatial axes; a missing axis has length 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
@@ -68,6 +71,9 @@ impl Window {
                 "window {size:?}, strides {strides:?} and dilation {dilation:?} must each be \
                  {rank} positive numbers"
             ));
+        }
+        if [input, size, strides, dilation].iter().any(|v| v.iter().any(|&n| n > LONGEST_AXIS)) {
+            return Err(format!("axes, windows, strides and dilation go up to {LONGEST_AXIS}"));
         }
         if padding == Padding::Causal && rank != 1 {
             return Err(format!("causal padding is for 1 spatial axis, got {rank}"));

@@ -57,7 +57,7 @@ proptest! {
         let alone = impact::candidates(&network, group, &[pair], &before, poll).unwrap();
         let injected = impact::inject(&network, group, &[pair], &before, poll).unwrap();
         let mut merged = network.clone();
-        let changes = merge::merge(&mut merged, group, &[pair]);
+        let changes = merge::merge(&mut merged, group, &[pair]).unwrap();
         let roundings: Vec<_> = changes.into_iter().map(|change| change.rounding).collect();
         let after = before.updated(&merged, &group.downstream, poll).unwrap();
         let joint = impact::joint(&merged, group, injected, &roundings, &before, &after, poll).unwrap();
@@ -85,7 +85,7 @@ proptest! {
         let chain: Vec<Pair> =
             (0..pairs).map(|unit| Pair { nominee: unit, delegate: unit + 1 }).collect();
         let mut masked = network.clone();
-        merge::merge(&mut masked, group, &chain);
+        merge::merge(&mut masked, group, &chain).unwrap();
         let kept: Vec<usize> = (pairs..group.units).collect();
         let removed = merge::remove(masked.clone(), group, &kept);
         prop_assert_eq!(removed.node(group.producer).last_axis(), kept.len());

@@ -1,61 +1,28 @@
-//! The driver: epochs, layers, visits, until every layer's quota is met.
+//! A network in the middle of a run: visits, merges, and what must be brought up to date.
 
-use std::ops::ControlFlow;
+use rayon::prelude::*;
 
+use crate::annealing;
 use crate::bounds::{Bounds, InputBox};
-use crate::config::{AnnealingConfig, Method, Normalization, Restart, ValidConfig};
+use crate::config::{AnnealingConfig, EnergyConfig, Method, Normalization, Restart, ValidConfig};
 use crate::energy::{Heads, quantile};
-use crate::error::{Error, Poll, Result};
+use crate::error::{Poll, Result};
 use crate::impact::{self, Pair};
 use crate::interval::Intervals;
+use crate::linalg::kernel_path;
 use crate::merge;
-use crate::network::{Group, Network, Op};
+use crate::network::{Group, Network};
+use crate::one_shot;
 use crate::random::Random;
 use crate::saliency::Saliency;
 use crate::trace::{EpochTrace, VisitTrace};
-use crate::{annealing, one_shot};
+
+use super::{Merge, Pruning, StoppedBy};
 
 /// Fewest candidates that annealing scores in a visit, unless `pool` is 1 (the paper's line 6).
 const SMALLEST_POOL: usize = 8;
-
-/// One merge, in the order they were made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Merge {
-    /// The layer of both units.
-    pub layer: String,
-    /// The two units, by their numbers in the original layer.
-    pub pair: Pair,
-    /// The epoch, from 0.
-    pub epoch: usize,
-}
-
-/// Why a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoppedBy {
-    /// Every layer's quota was met.
-    Target,
-    /// The caller's `on_epoch` asked for it.
-    Callback,
-    /// A layer ran out of units that could be delegates before its quota was met.
-    NoDelegate,
-}
-
-/// The result of a run.
-#[derive(Debug, Clone)]
-pub struct Pruning {
-    /// The physically smaller network.
-    pub network: Network,
-    /// For each pruned layer, the original numbers of the units that are left.
-    pub kept: Vec<(String, Vec<usize>)>,
-    /// Every merge in order.
-    pub merges: Vec<Merge>,
-    /// One entry an epoch.
-    pub trace: Vec<EpochTrace>,
-    /// Bounds of the logits' change over the whole input box.
-    pub impact: Intervals,
-    /// Why the run ended.
-    pub stopped_by: StoppedBy,
-}
+/// Energies computed between two polls.
+const ENERGIES_PER_POLL: usize = 4;
 
 /// A layer on its way to its quota.
 struct Layer {
@@ -79,7 +46,7 @@ impl Layer {
 }
 
 /// A network in the middle of a run.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     network: Network,
     config: &'a ValidConfig,
     bounds: Bounds,
@@ -92,76 +59,8 @@ struct Run<'a> {
     ran_short: bool,
 }
 
-/// Prune `network` as `config` asks, over the inputs in `input_box`.
-///
-/// `poll` is asked between short pieces of work; `on_epoch` sees every epoch's trace and may end
-/// the run, which then returns what it has.
-pub fn prune(
-    network: &Network,
-    input_box: &InputBox,
-    config: &ValidConfig,
-    poll: &mut Poll<'_>,
-    on_epoch: &mut dyn FnMut(&EpochTrace) -> ControlFlow<()>,
-) -> Result<Pruning> {
-    let groups = selected_groups(network, &config.layers)?;
-    let mut run = Run::new(network, &groups, input_box, config, poll)?;
-    let total = run.units_left();
-    if total == 0 {
-        return Err(Error::NothingToPrune(format!(
-            "target {} rounds to no unit at all in any layer; ask for more",
-            config.target
-        )));
-    }
-    let mut trace = Vec::new();
-    let mut by_callback = false;
-    while run.units_left() > 0 {
-        let temperature = run.units_left() as f64 / total as f64;
-        let entry = run.run_epoch(temperature, poll)?;
-        let verdict = on_epoch(&entry);
-        trace.push(entry);
-        if verdict.is_break() {
-            by_callback = true;
-            break;
-        }
-    }
-    let stopped_by = match (by_callback, run.ran_short) {
-        (true, _) => StoppedBy::Callback,
-        (false, true) => StoppedBy::NoDelegate,
-        (false, false) => StoppedBy::Target,
-    };
-    Ok(run.finish(trace, stopped_by))
-}
-
-/// The groups of the named layers (all prunable ones if none is named), in forward order.
-fn selected_groups(network: &Network, layers: &[String]) -> Result<Vec<Group>> {
-    let groups = network.groups();
-    for layer in layers {
-        let Some(group) = groups.iter().find(|group| group.layer == *layer) else {
-            let known: Vec<&str> = groups.iter().map(|group| group.layer.as_str()).collect();
-            return Err(Error::UnknownLayer { layer: layer.clone(), known: known.join(", ") });
-        };
-        if let Some(reason) = &group.reason {
-            return Err(Error::NotPrunable { layer: layer.clone(), reason: reason.clone() });
-        }
-    }
-    let reasons: Vec<String> = groups
-        .iter()
-        .filter_map(|group| Some(format!("{}: {}", group.layer, group.reason.as_ref()?)))
-        .collect();
-    let chosen: Vec<Group> = groups
-        .into_iter()
-        .filter(|group| group.reason.is_none())
-        .filter(|group| layers.is_empty() || layers.contains(&group.layer))
-        .collect();
-    if chosen.is_empty() {
-        let why = if reasons.is_empty() { "no layer has units".into() } else { reasons.join("; ") };
-        return Err(Error::NothingToPrune(why));
-    }
-    Ok(chosen)
-}
-
 impl<'a> Run<'a> {
-    fn new(
+    pub(super) fn new(
         network: &Network,
         groups: &[Group],
         input_box: &InputBox,
@@ -198,11 +97,19 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn units_left(&self) -> usize {
+    pub(super) fn units_left(&self) -> usize {
         self.layers.iter().map(|layer| layer.quota_left).sum()
     }
 
-    fn run_epoch(&mut self, temperature: f64, poll: &mut Poll<'_>) -> Result<EpochTrace> {
+    pub(super) fn ran_short(&self) -> bool {
+        self.ran_short
+    }
+
+    pub(super) fn run_epoch(
+        &mut self,
+        temperature: f64,
+        poll: &mut Poll<'_>,
+    ) -> Result<EpochTrace> {
         let mut entry = EpochTrace::new(self.epoch, temperature);
         if self.config.method == Method::OneShot {
             self.run_one_shot(&mut entry, poll)?;
@@ -259,7 +166,7 @@ impl<'a> Run<'a> {
             let free: Vec<bool> = used.iter().map(|&used| !used).collect();
             let layer = &mut self.layers[index];
             let mut pool =
-                layer.saliency.candidates(&self.network, &layer.group, &layer.live, &free);
+                layer.saliency.candidates(&self.network, &layer.group, &layer.live, &free, poll)?;
             if pool.is_empty() {
                 break;
             }
@@ -272,8 +179,9 @@ impl<'a> Run<'a> {
             match self.config.method {
                 Method::Annealing(config) => {
                     let schedule = Schedule { missing, temperature, config };
-                    let accepted =
-                        self.anneal_pool(index, &pairs, &impacts, &schedule, &mut used, &mut visit);
+                    let energies = self.energies(index, &impacts, &config.energy, poll)?;
+                    let accepted = self
+                        .anneal_pool(index, &pairs, &energies, &schedule, &mut used, &mut visit);
                     chosen.extend(accepted);
                 }
                 _ => chosen.extend(least_impact(&pairs, &impacts, missing, &mut used)),
@@ -300,35 +208,51 @@ impl<'a> Run<'a> {
     fn pool_size(&self, count: usize) -> usize {
         match self.config.method {
             Method::Annealing(AnnealingConfig { pool: 1, .. }) | Method::OneShot => count,
-            Method::Annealing(annealing) => (annealing.pool * count).max(SMALLEST_POOL),
-            Method::Greedy { pool } => pool * count,
+            Method::Annealing(annealing) => annealing.pool.saturating_mul(count).max(SMALLEST_POOL),
+            Method::Greedy { pool } => pool.saturating_mul(count),
         }
+    }
+
+    /// Energies of candidates on top of the cumulative impact.
+    fn energies(
+        &mut self,
+        index: usize,
+        impacts: &[Intervals],
+        config: &EnergyConfig,
+        poll: &mut Poll<'_>,
+    ) -> Result<Vec<f64>> {
+        let heads = &self.heads;
+        let references =
+            self.layers[index].references.get_or_insert_with(|| heads.references(impacts));
+        let mut energies: Vec<f64> = Vec::with_capacity(impacts.len());
+        for batch in impacts.chunks(ENERGIES_PER_POLL) {
+            poll.check()?;
+            energies.par_extend(
+                batch
+                    .par_iter()
+                    .map(|impact| heads.energy(impact, &self.cumulative, references, config)),
+            );
+        }
+        Ok(energies)
     }
 
     fn anneal_pool(
         &mut self,
         index: usize,
         pairs: &[Pair],
-        impacts: &[Intervals],
+        energies: &[f64],
         schedule: &Schedule,
         used: &mut [bool],
         visit: &mut VisitTrace,
     ) -> Vec<Pair> {
-        let layer = &mut self.layers[index];
-        let heads = &self.heads;
-        let references = layer.references.get_or_insert_with(|| heads.references(impacts));
         let config = &schedule.config;
-        let energies: Vec<f64> = impacts
-            .iter()
-            .map(|impact| heads.energy(impact, &self.cumulative, references, &config.energy))
-            .collect();
         let scale = match config.energy.normalization {
-            Normalization::Scaled => interquartile_range(&energies),
+            Normalization::Scaled => interquartile_range(energies),
             Normalization::None => 1.0,
         };
         let acceptance = annealing::anneal(
             pairs,
-            &energies,
+            energies,
             annealing::Schedule {
                 count: schedule.missing,
                 temperature: schedule.temperature,
@@ -336,10 +260,10 @@ impl<'a> Run<'a> {
                 rewalks: config.rewalks,
             },
             used,
-            &mut layer.last_energy,
+            &mut self.layers[index].last_energy,
             &mut self.random,
         );
-        visit.record(&acceptance, &energies, scale);
+        visit.record(&acceptance, energies, scale);
         acceptance.chosen.iter().map(|&chosen| pairs[chosen]).collect()
     }
 
@@ -351,14 +275,16 @@ impl<'a> Run<'a> {
         let group = self.layers[index].group.clone();
         let settled = one_shot::with_final_delegates(pairs);
         let injected = impact::inject(&self.network, &group, &settled, &self.bounds, poll)?;
-        let changes = merge::merge(&mut self.network, &group, pairs);
+        let changes = merge::merge(&mut self.network, &group, pairs)?;
         let after = self.bounds.updated(&self.network, &group.downstream, poll)?;
         let roundings: Vec<_> = changes.iter().map(|change| change.rounding.clone()).collect();
         let (network, before) = (&self.network, &self.bounds);
         let joint = impact::joint(network, &group, injected, &roundings, before, &after, poll)?;
         self.cumulative = self.cumulative.plus(&joint);
         self.bounds = after;
-        self.refresh_saliencies(index, pairs, &changes);
+        if self.config.method != Method::OneShot {
+            self.refresh_saliencies(index, pairs, &changes);
+        }
         let epoch = self.epoch;
         let layer = &mut self.layers[index];
         for &pair in pairs {
@@ -386,7 +312,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn finish(self, trace: Vec<EpochTrace>, stopped_by: StoppedBy) -> Pruning {
+    pub(super) fn finish(self, trace: Vec<EpochTrace>, stopped_by: StoppedBy) -> Pruning {
         let mut network = self.network;
         let mut kept = Vec::with_capacity(self.layers.len());
         for layer in self.layers {
@@ -395,7 +321,15 @@ impl<'a> Run<'a> {
             network = merge::remove(network, &layer.group, &left);
             kept.push((layer.group.layer, left));
         }
-        Pruning { network, kept, merges: self.merges, trace, impact: self.cumulative, stopped_by }
+        Pruning {
+            network,
+            kept,
+            merges: self.merges,
+            trace,
+            impact: self.cumulative,
+            stopped_by,
+            kernel_path: kernel_path(),
+        }
     }
 }
 
@@ -449,7 +383,7 @@ fn kept_nodes(network: &Network, groups: &[Group]) -> Vec<bool> {
             }
         }
         for &id in &group.downstream {
-            keep[id] = !matches!(network.node(id).op, Op::Input);
+            keep[id] = true;
             for &source in &network.node(id).sources {
                 keep[source] = true;
             }
