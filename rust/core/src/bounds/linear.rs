@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::error::{Poll, Result};
 use crate::interval::{Interval, Intervals, centre_radius};
 use crate::linalg::{WideKernel, centre_radius_product};
-use crate::network::{Affine, Conv, Dense, DepthwiseConv, Window};
+use crate::network::{Affine, Conv, Dense, DepthwiseConv};
 
 /// Unit roundoff of f64.
 const ROUNDOFF: f64 = f64::EPSILON / 2.0;
@@ -233,26 +233,8 @@ pub(crate) fn affine(map: &Affine, input: &Intervals, with_constant: bool) -> In
         .collect()
 }
 
-/// Means over windows of each channel, padding left out.
-pub(crate) fn average_pool(window: &Window, channels: usize, input: &Intervals) -> Intervals {
-    (0..window.positions() * channels)
-        .map(|index| {
-            let (position, channel) = (index / channels, index % channels);
-            mean(window.inputs(position).map(|at| input.get(at * channels + channel)))
-        })
-        .collect()
-}
-
-/// Mean over all positions of each channel.
-pub(crate) fn global_average(channels: usize, input: &Intervals) -> Intervals {
-    (0..channels)
-        .map(|channel| {
-            mean((channel..input.len()).step_by(channels).map(|element| input.get(element)))
-        })
-        .collect()
-}
-
-fn mean(intervals: impl Iterator<Item = Interval>) -> Interval {
+/// Interval of the mean of several values.
+pub(crate) fn mean(intervals: &mut dyn Iterator<Item = Interval>) -> Interval {
     let (mut sum, mut size, mut count) = (Interval::ZERO, 0.0, 0_usize);
     for interval in intervals {
         sum = sum.plus(interval);

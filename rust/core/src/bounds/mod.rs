@@ -154,19 +154,7 @@ impl Bounds {
             }
             Op::Softmax => softmax(sources[0], channels),
             Op::LayerNormalization(norm) => layer_normalization(norm, channels, sources[0]),
-            Op::Pool(_, window) => (0..window.positions() * channels)
-                .map(|index| {
-                    let (position, channel) = (index / channels, index % channels);
-                    let seen = window.inputs(position);
-                    maximum(seen.map(|at| sources[0].get(at * channels + channel)))
-                })
-                .collect(),
-            Op::GlobalPool(_) => (0..channels)
-                .map(|channel| {
-                    let elements = (channel..sources[0].len()).step_by(channels);
-                    maximum(elements.map(|element| sources[0].get(element)))
-                })
-                .collect(),
+            Op::Pool(..) | Op::GlobalPool(_) => pooled(&node.op, channels, sources[0], &maximum),
             _ => Intervals::unbounded(node.len()),
         })
     }
@@ -191,8 +179,9 @@ pub(crate) fn linear_image(
         Op::BatchNormalization(_, affine) | Op::Affine(affine) => {
             linear::affine(affine, sources[0], with_constant)
         }
-        Op::Pool(PoolKind::Average, window) => linear::average_pool(window, channels, sources[0]),
-        Op::GlobalPool(PoolKind::Average) => linear::global_average(channels, sources[0]),
+        Op::Pool(PoolKind::Average, _) | Op::GlobalPool(PoolKind::Average) => {
+            pooled(&node.op, channels, sources[0], &linear::mean)
+        }
         Op::ZeroPadding(padding) => zero_padding(padding, channels, node.len(), sources[0]),
         Op::Reshape | Op::Identity => sources[0].clone(),
         Op::Add => sum(sources),
@@ -246,8 +235,32 @@ pub(crate) fn zero_padding(
     padded
 }
 
+/// What a pooling op makes of each channel's windows, padding left out.
+pub(crate) fn pooled(
+    op: &Op,
+    channels: usize,
+    input: &Intervals,
+    reduce: &dyn Fn(&mut dyn Iterator<Item = Interval>) -> Interval,
+) -> Intervals {
+    match op {
+        Op::Pool(_, window) => (0..window.positions() * channels)
+            .map(|index| {
+                let (position, channel) = (index / channels, index % channels);
+                let seen = window.inputs(position);
+                reduce(&mut seen.map(|at| input.get(at * channels + channel)))
+            })
+            .collect(),
+        _ => (0..channels)
+            .map(|channel| {
+                let elements = (channel..input.len()).step_by(channels);
+                reduce(&mut elements.map(|element| input.get(element)))
+            })
+            .collect(),
+    }
+}
+
 /// Interval of the largest of several values.
-pub(crate) fn maximum(intervals: impl Iterator<Item = Interval>) -> Interval {
+fn maximum(intervals: &mut dyn Iterator<Item = Interval>) -> Interval {
     intervals.fold(Interval::new(f64::NEG_INFINITY, f64::NEG_INFINITY), |max, interval| {
         Interval::new(max.lower.max(interval.lower), max.upper.max(interval.upper))
     })

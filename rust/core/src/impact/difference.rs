@@ -1,6 +1,6 @@
 //! Sound rules for the difference of two networks, node by node (`docs/method.md`).
 
-use crate::bounds::{Bounds, layer_normalization_reach, linear_image};
+use crate::bounds::{Bounds, layer_normalization_reach, linear_image, pooled};
 use crate::error::{Poll, Result};
 use crate::interval::{Interval, Intervals, product};
 use crate::network::{Network, NodeId, Op};
@@ -84,25 +84,13 @@ fn at_node(
             let gamma = |c: usize| norm.gamma.as_ref().map_or(1.0, |gamma| f64::from(gamma[c]));
             layer_normalization(change, channels, norm.epsilon, &gamma)
         }
-        Op::Pool(_, window) => (0..window.positions() * channels)
-            .map(|index| {
-                let (position, channel) = (index / channels, index % channels);
-                let seen = window.inputs(position);
-                pooled_maximum(seen.map(|at| change.get(at * channels + channel)))
-            })
-            .collect(),
-        Op::GlobalPool(_) => (0..channels)
-            .map(|channel| {
-                let elements = (channel..change.len()).step_by(channels);
-                pooled_maximum(elements.map(|element| change.get(element)))
-            })
-            .collect(),
+        Op::Pool(..) | Op::GlobalPool(_) => pooled(&node.op, channels, change, &hull),
         _ => Intervals::unbounded(node.len()),
     }))
 }
 
 /// The maximum is non-expansive: its difference lies between the least and the largest one.
-pub(crate) fn pooled_maximum(differences: impl Iterator<Item = Interval>) -> Interval {
+pub(crate) fn hull(differences: &mut dyn Iterator<Item = Interval>) -> Interval {
     differences.reduce(Interval::hull).unwrap_or(Interval::ZERO)
 }
 

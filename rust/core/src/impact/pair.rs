@@ -4,8 +4,9 @@ use ndarray::ArrayView2;
 use rayon::prelude::*;
 
 use super::Pair;
-use super::difference::pooled_maximum;
-use crate::bounds::{Bounds, linear, zero_padding};
+use super::difference::hull;
+use crate::bounds::linear::mean;
+use crate::bounds::{Bounds, pooled, zero_padding};
 use crate::error::{Poll, Result};
 use crate::interval::{Interval, Intervals, centre_radius};
 use crate::network::{Consumer, Group, Network, NodeId, Op, PoolKind};
@@ -193,20 +194,10 @@ fn along(
                 moved.intersect(boxes)
             })
             .collect(),
-        Op::Pool(PoolKind::Average, window) => linear::average_pool(window, copies, change),
-        Op::Pool(PoolKind::Max, window) => (0..window.positions() * copies)
-            .map(|index| {
-                let (position, copy) = (index / copies, index % copies);
-                pooled_maximum(window.inputs(position).map(|at| change.get(at * copies + copy)))
-            })
-            .collect(),
-        Op::GlobalPool(PoolKind::Average) => linear::global_average(copies, change),
-        Op::GlobalPool(PoolKind::Max) => (0..copies)
-            .map(|copy| {
-                let elements = (copy..change.len()).step_by(copies);
-                pooled_maximum(elements.map(|element| change.get(element)))
-            })
-            .collect(),
+        Op::Pool(PoolKind::Average, _) | Op::GlobalPool(PoolKind::Average) => {
+            pooled(&node.op, copies, change, &mean)
+        }
+        Op::Pool(..) | Op::GlobalPool(_) => pooled(&node.op, copies, change, &hull),
         Op::ZeroPadding(padding) => zero_padding(padding, copies, node.len() / units, change),
         _ => change.clone(),
     }
