@@ -45,13 +45,15 @@ def own_loss(wanted: Any, found: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["mlp", "several_readers", "across_nested"])
-def test_a_loss_that_cannot_be_restored_leaves_the_model_uncompiled(name: str) -> None:
+def test_a_loss_of_the_users_own_is_kept_and_odd_metrics_are_named(name: str) -> None:
     model = randomize(PRUNED[name]())
     model.compile(optimizer="sgd", loss=own_loss)
-    with pytest.warns(UserWarning, match=f"'{model.name}': left uncompiled"):
-        smaller = shrink(model)[2].model
-    assert not smaller.compiled
-    assert model.compiled
+    smaller = shrink(model)[2].model
+    assert smaller.compiled
+    assert smaller.loss is own_loss
+    model.compile(optimizer="sgd", loss=own_loss, metrics=["mae"])
+    with pytest.warns(UserWarning, match=f"'{model.name}': .*without its metrics"):
+        assert shrink(model)[2].model.compiled
 
 
 def test_trainable_flags_survive() -> None:

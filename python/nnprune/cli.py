@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from fractions import Fraction
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,7 +45,10 @@ _Trust = Annotated[
 
 def main() -> None:
     """Run the command line; errors are one line on standard error and a status other than 0."""
-    sys.exit(_run(sys.argv[1:]))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # layer names and paths may hold any character
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_run(sys.argv[1:] or ["--help"]))
 
 
 def _run(arguments: list[str]) -> int:
@@ -76,7 +80,6 @@ def _with_joined_bounds(arguments: list[str]) -> list[str]:
         following = joined[at + 1 : at + 3]
         if word == "--input-bounds" and len(following) == 2 and all(map(_is_number, following)):
             joined[at : at + 3] = [f"--input-bounds={','.join(following)}"]
-            break
     return joined
 
 
@@ -248,8 +251,9 @@ def _method(name: str, **parameters: Any) -> Method:
 
 def _fraction(option: str, text: str) -> float:
     try:
-        return float(Fraction(text.strip()))
-    except (ValueError, ZeroDivisionError):
+        # Not all by Fraction: it would write 1e-999999999 out.
+        return float(Fraction(text)) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
         raise ConfigError(
             f"--{option}: expected a fraction such as 0.5 or 1/64, got '{text}'"
         ) from None
@@ -279,9 +283,16 @@ def _bounds_file(path: Path) -> dict[str, Any]:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if isinstance(arrays, np.ndarray):
-                raise ValueError("it holds one array, not `lower` and `upper`")
+        arrays = np.load(path, allow_pickle=False)
+        if isinstance(arrays, np.ndarray):
+            raise BoundsError(
+                f"--input-bounds: {path}: holds one array, not `lower` and `upper`; use np.savez"
+            )
+        with arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except OSError as error:
         raise BoundsError(f"--input-bounds: {path}: cannot be read ({error})") from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BoundsError(
+            f"--input-bounds: {path}: is no .npz file of plain numbers; make it with np.savez"
+        ) from error

@@ -151,8 +151,16 @@ def _check_options(*, target: float, step: float, method: Method, outgoing: str,
         raise ConfigError(
             f"method: expected nnprune.Annealing(), Greedy() or OneShot(), got {method!r}"
         )
-    if not 0 <= seed < 2**64:
-        raise ConfigError(f"seed: expected an integer from 0 to 2**64 - 1, got {seed}")
+    for option, fraction in (("target", target), ("step", step)):
+        if isinstance(fraction, bool) or not isinstance(fraction, int | float | np.floating):
+            raise ConfigError(f"{option}: expected a number, got {fraction!r}")
+    counts = {name: getattr(method, name) for name in ("pool", "rewalks") if hasattr(method, name)}
+    for option, count in {**counts, "seed": seed}.items():
+        whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+        if not whole or not 0 <= count < 2**64:
+            raise ConfigError(f"{option}: expected an integer from 0 to 2**64 - 1, got {count!r}")
+    if not isinstance(outgoing, str):
+        raise ConfigError(f"outgoing: expected 'l2' or 'mean_abs', got {outgoing!r}")
     _core.check_options(target=target, step=step, method=method_to_dict(method), outgoing=outgoing)
 
 
@@ -272,6 +280,10 @@ def _impact(
     first = 0
     for name in network.logits:
         last = first + sizes[name]
-        impact[name] = (lower[first:last].tolist(), upper[first:last].tolist())
+        # A fused activation is a node of its own; the layer's name is what users know.
+        impact[name.removesuffix("/activation")] = (
+            lower[first:last].tolist(),
+            upper[first:last].tolist(),
+        )
         first = last
     return impact

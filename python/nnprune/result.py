@@ -171,7 +171,8 @@ class PruningResult:
         What happened, epoch by epoch.
     impact : mapping of str to (lower, upper)
         For each output's logits, bounds of their change over the whole input box: two sequences
-        of float. A final softmax or sigmoid is left out.
+        of float, in row-major order where an output has several axes. A final softmax or sigmoid
+        is left out.
     stopped_by : {"target", "callback", "no_delegate"}
         Why the run ended.
     rounding : float
@@ -300,7 +301,7 @@ _BOX_SOURCES = {
 
 def to_json(plain: Mapping[str, Any]) -> str:
     """Return plain values as JSON text that every reader accepts: no NaN, no infinities."""
-    return json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False)
+    return json.dumps(plain, indent=2, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

@@ -126,12 +126,17 @@ def run_forked(work: Callable[[], bytes], *, seconds: float) -> Finished:
         The process cannot be copied.
     """
     reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        # Python 3.12 warns of any thread; those of NumPy's linear algebra are not used there.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        _answer_and_exit(work, writing)
+    # Ctrl-C in the middle of the copying would be lost in Python's own handlers around it.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with warnings.catch_warnings():
+            # Python 3.12 warns of any thread; those of NumPy's linear algebra are not used there.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            _answer_and_exit(work, writing)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     os.close(writing)
     status: int | None = None
     try:

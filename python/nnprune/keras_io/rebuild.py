@@ -9,10 +9,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.saving.serialization_lib import SafeModeScope
 from numpy.typing import NDArray
 
 from nnprune import _core
-from nnprune.errors import ModelError
+from nnprune.errors import ModelError, WeightError
 from nnprune.keras_io.edits import Edits
 from nnprune.keras_io.graph import Graph
 from nnprune.keras_io.weights import is_graph_model, named_layers
@@ -75,8 +76,9 @@ def rebuild(model: keras.Model, graph: Graph, pruning: _core.Pruning) -> Rebuilt
     """Make the smaller model; `model` itself is not touched.
 
     Layer names, dtype policies, trainable flags and compile settings are those of `model`; the
-    optimizer starts afresh. If the model cannot be compiled as it was, because its loss is a
-    function of the user's for example, it comes uncompiled and a UserWarning tells so.
+    optimizer starts afresh. A loss that is a function of the user's is kept; metrics that cannot
+    be described are not, and a model that cannot be compiled at all comes uncompiled: a UserWarning
+    tells either.
 
     Parameters
     ----------
@@ -129,7 +131,9 @@ class _Cloner:
             try:
                 config = layer.get_config()
                 config.update(self.edits.config(path, config))
-                clone = type(layer).from_config(config)
+                # The layer is alive: whatever code it holds has been trusted already.
+                with SafeModeScope(safe_mode=False):
+                    clone = type(layer).from_config(config)
             except Exception as error:  # any custom layer's code runs here
                 raise ModelError(
                     f"layer {quoted(path)} of class {type(layer).__name__} cannot be rebuilt "
@@ -224,8 +228,14 @@ def _assign(
         return 0.0
     if new.size != int(np.prod(weight.shape)):
         _check_shape(path, weight, new.shape)
-    weight.assign(new.reshape(weight.shape))
+    with np.errstate(over="ignore"):  # looked at right after
+        weight.assign(new.reshape(weight.shape))
     stored = np.asarray(weight.numpy()).astype(np.float32)
+    if not np.all(np.isfinite(stored)):
+        raise WeightError(
+            f"layer {quoted(path)}: merged values of its {weight.name} are too large for "
+            f"{weight.dtype}; exclude the layers before it"
+        )
     return float(np.max(np.abs(stored - new.reshape(weight.shape)), initial=0.0))
 
 
@@ -258,13 +268,34 @@ def _compile_like(model: keras.Model, smaller: keras.Model) -> None:
         smaller.compile_from_config(model.get_compile_config())
         if smaller.optimizer is not None:
             # Keras has given it slots of zeros, up to twice the size of the weights in a file.
-            smaller.optimizer = keras.optimizers.deserialize(
-                keras.optimizers.serialize(smaller.optimizer)
-            )
+            smaller.optimizer = _unbuilt(smaller.optimizer)
     except Exception as error:  # losses, metrics and optimizers of the user's own
+        if _compile_with_own_loss(model, smaller):
+            return
         warnings.warn(
             f"model {quoted(model.name)}: left uncompiled, its compile settings cannot be "
             f"restored ({one_line(error)})",
             UserWarning,
             stacklevel=3,
         )
+
+
+def _unbuilt(optimizer: Any) -> Any:
+    return keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+
+
+def _compile_with_own_loss(model: keras.Model, smaller: keras.Model) -> bool:
+    """Compile with the live model's own loss, which no configuration can describe."""
+    if model.loss is None or model.optimizer is None:
+        return False
+    try:
+        smaller.compile(optimizer=_unbuilt(model.optimizer), loss=model.loss)
+    except Exception:  # the optimizer is the user's own, too
+        return False
+    if getattr(model, "_compile_metrics", None) is not None:
+        warnings.warn(
+            f"model {quoted(model.name)}: compiled with its own loss, but without its metrics",
+            UserWarning,
+            stacklevel=4,
+        )
+    return True

@@ -103,6 +103,7 @@ def save_model(
         if target.suffix == ".h5":
             with _no_advice_on_h5(), _settings_for_h5(model):
                 model.save(temporary)
+            _check_reads_back(model, temporary, shown_path(path))
         else:
             model.save(temporary)
 
@@ -158,7 +159,7 @@ def _write_atomically(
         raise
     except Exception as error:  # Keras raises many kinds for what a format cannot hold
         raise OutputError(
-            f"{label}: cannot be written ({one_line(error)}){_advice(target)}"
+            f"{label}: cannot be written ({one_line(error)}){_advice(target, error)}"
         ) from error
     finally:  # after success the temporary name is gone; this also runs on Ctrl-C
         if temporary is not None:
@@ -178,8 +179,31 @@ def _check_fits_h5(model: keras.Model, label: str) -> None:
             )
 
 
-def _advice(target: Path) -> str:
-    return "; the .h5 format cannot hold every model, try .keras" if target.suffix == ".h5" else ""
+def _advice(target: Path, error: Exception) -> str:
+    # A full disk is no fault of the format.
+    if target.suffix != ".h5" or isinstance(error, OSError):
+        return ""
+    return "; the .h5 format cannot hold every model, try .keras"
+
+
+def _check_reads_back(model: keras.Model, path: Path, label: str) -> None:
+    """Refuse an `.h5` file that Keras has written and cannot read.
+
+    It records operations without a layer under names that it does not know again, and weights of
+    partly frozen layers in another order than it expects. Models with classes of other packages
+    need their classes to be read, and are not tried.
+    """
+    import keras
+
+    classes = {type(layer).__module__.split(".")[0] for layer in model._flatten_layers()}
+    if classes - {"keras"}:
+        return
+    try:
+        keras.models.load_model(path, compile=False, safe_mode=False)
+    except Exception as error:  # Keras raises almost any kind here
+        raise OutputError(
+            f"{label}: Keras cannot read this model back from .h5 ({one_line(error)}); use .keras"
+        ) from error
 
 
 def _check_existing(target: Path, label: str, *, overwrite: bool) -> None:

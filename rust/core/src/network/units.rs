@@ -3,6 +3,9 @@
 use super::op::{Affine, Op, PoolKind};
 use super::{Network, NodeId};
 
+/// Widest layer that is pruned: its Gram matrix takes 8 GiB.
+const MOST_UNITS: usize = 1 << 15;
+
 /// A gain below this share of the largest one leaves nothing of a float32 weight divided by it.
 const SMALLEST_GAIN: f64 = 1e-6;
 
@@ -112,6 +115,9 @@ impl Network {
         }
         if matches!(node.op, Op::Conv(_)) {
             return Err("channels of convolutions are not pruned yet".into());
+        }
+        if node.last_axis() > MOST_UNITS {
+            return Err(format!("it has more than {MOST_UNITS} units: n x n distances are kept"));
         }
         if node.last_axis() < 2 {
             return Err("it has a single unit".into());
