@@ -154,3 +154,11 @@ def test_a_layer_too_wide_for_its_distances_is_left_alone() -> None:
     assert "32768" in str(report.layers[0].reason)
     with pytest.raises(errors.NothingToPruneError, match="32768"):
         nnprune.prune(model, target=0.5)
+
+
+def test_an_h5_file_with_a_loss_of_its_authors_own_comes_uncompiled(tmp_path: Path) -> None:
+    model = small_mlp(optimizer="adam", loss=own_loss)
+    model.save(tmp_path / "own.h5")
+    with pytest.warns(UserWarning, match="without its compile settings"):
+        result = nnprune.prune(tmp_path / "own.h5", target=0.5)
+    assert not result.model.compiled

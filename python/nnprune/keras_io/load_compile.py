@@ -32,9 +32,12 @@ def compile_by_names(model: keras.Model, path: Path) -> None:
     kind = str(settings["optimizer_config"]["class_name"]).removeprefix("Custom>")
     numbers = settings["optimizer_config"]["config"]
     optimizer = {key: numbers[key] for key in numbers if key not in _KERAS2_SETTINGS}
+    loss = _names(settings.get("loss"))
+    for name in keras.tree.flatten(loss):
+        keras.losses.get(name)  # Keras would only complain when the model is trained
     model.compile(
         optimizer=keras.optimizers.deserialize({"class_name": kind, "config": optimizer}),
-        loss=_names(settings.get("loss")),
+        loss=loss,
         metrics=_names(settings.get("metrics")),
         weighted_metrics=_names(settings.get("weighted_metrics")),
         loss_weights=settings.get("loss_weights"),
