@@ -176,7 +176,7 @@ def test_unknown_shapes_make_all_behind_them_opaque() -> None:
         layer.pop("build_config", None)  # as in .h5 files
     graph = read_network(read_config(config), ZeroWeights())
     assert set(graph.opaque) == {"cut", "after"}
-    assert "not known without the live model" in graph.opaque["cut"]
+    assert "its output shape is not known" in graph.opaque["cut"]
     assert {node.name: node.shape for node in graph.network.nodes}["after"] == ()
 
 

@@ -162,3 +162,14 @@ def test_an_h5_file_with_a_loss_of_its_authors_own_comes_uncompiled(tmp_path: Pa
     with pytest.warns(UserWarning, match="without its compile settings"):
         result = nnprune.prune(tmp_path / "own.h5", target=0.5)
     assert not result.model.compiled
+
+
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_a_regression_head_without_its_last_axis_is_pruned(axis: int) -> None:
+    inputs = layers.Input((8,))
+    amount = keras.ops.squeeze(layers.Dense(1)(layers.Dense(6, "relu")(inputs)), axis)
+    model = keras.Model(inputs, [amount, keras.ops.expand_dims(amount, axis)])
+    result = nnprune.prune(model, target=0.5)
+    assert result.layers[0].units_after == 3
+    x = np.ones((2, 8), np.float32)
+    assert [y.shape for y in result.model(x)] == [y.shape for y in model(x)]

@@ -96,7 +96,7 @@ class Conversion:
         sentence = f"{quoted(call.class_name)} layer {quoted(call.layer)}: {reason}"
         if shape is None:
             self.unknown.add(name)
-            sentence += "; its output shape is not known without the live model"
+            sentence += "; its output shape is not known"
         self.builder.opaque(name, sources, shape or (), sentence)
         self.opaque.setdefault(call.layer, sentence)
         return name

@@ -22,6 +22,30 @@ def _identity(call: LayerCall, conversion: Conversion) -> str:
     return call.name
 
 
+def _squeeze(call: LayerCall, conversion: Conversion) -> str:
+    shape = conversion.source_shape(call)
+    at = _place(call, len(shape))
+    require(shape[at] == 1, "it takes away an axis that is no 1")
+    conversion.builder.reshape(call.name, conversion.source(call), (*shape[:at], *shape[at + 1 :]))
+    return call.name
+
+
+def _expand(call: LayerCall, conversion: Conversion) -> str:
+    shape = conversion.source_shape(call)
+    at = _place(call, len(shape) + 1)
+    conversion.builder.reshape(call.name, conversion.source(call), (*shape[:at], 1, *shape[at:]))
+    return call.name
+
+
+def _place(call: LayerCall, axes: int) -> int:
+    """Which of so many axes, the batch left out, an operation is about."""
+    axis = call.config.get("axis")
+    require(isinstance(axis, int), "its axis is no single number")
+    place = int(axis or 0) - 1 if (axis or 0) >= 0 else int(axis or 0) + axes
+    require(0 <= place < axes, "its axis is the batch axis")
+    return place
+
+
 def _pool(call: LayerCall, conversion: Conversion) -> str:
     config, source = call.config, conversion.source(call)
     _require_channels_last(call, conversion)
@@ -137,6 +161,8 @@ CONVERTERS: dict[str, Converter] = {
     "InputLayer": _input,
     "Reshape": _reshape,
     "ops.Concatenate": _concatenate,
+    "ops.ExpandDims": _expand,
+    "ops.Squeeze": _squeeze,
     **dict.fromkeys(_IDENTITIES, _identity),
     **{f"ZeroPadding{rank}D": _zero_padding for rank in (1, 2, 3)},
     **{f"{kind}Pooling{rank}D": _pool for rank in (1, 2, 3) for kind in ("Max", "Average")},
