@@ -102,7 +102,7 @@ def save_model(
     def write(temporary: Path) -> None:
         if target.suffix == ".h5":
             with _no_advice_on_h5(), _settings_for_h5(model):
-                model.save(temporary)
+                temporary.write_bytes(_h5_image(model))
             _check_reads_back(model, temporary, shown_path(path))
         else:
             model.save(temporary)
@@ -167,6 +167,21 @@ def _write_atomically(
     with contextlib.suppress(OSError):  # not every system can flush a folder
         _flush_to_disk(target.parent)
     return target
+
+
+def _h5_image(model: keras.Model) -> bytes:
+    """Let Keras write an `.h5` file in memory.
+
+    On a full disk the HDF5 library would fail again, without words, when the process ends.
+    """
+    import h5py
+    from keras.src.legacy.saving.legacy_h5_format import save_model_to_hdf5
+
+    with h5py.File("model.h5", "w", driver="core", backing_store=False) as file:
+        save_model_to_hdf5(model, file)
+        file.flush()
+        image: bytes = file.id.get_file_image()
+    return image
 
 
 def _check_fits_h5(model: keras.Model, label: str) -> None:
