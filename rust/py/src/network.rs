@@ -2,7 +2,7 @@
 
 use nnprune_core::bounds::{Bounds, InputBox};
 use nnprune_core::config::Outgoing;
-use nnprune_core::error::{Error, Poll, Result};
+use nnprune_core::error::{Poll, Result};
 use nnprune_core::impact::{self, Pair};
 use nnprune_core::interval::Intervals;
 use nnprune_core::network::{self, Group};
@@ -54,23 +54,6 @@ pub(crate) fn parse_outgoing(name: &str) -> PyResult<Outgoing> {
 impl Network {
     fn names(&self, ids: &[network::NodeId]) -> Vec<String> {
         ids.iter().map(|&id| self.0.node(id).name.clone()).collect()
-    }
-
-    /// The prunable group of this layer.
-    fn group(&self, layer: &str) -> Result<Group> {
-        let groups = self.0.groups();
-        let known = || {
-            let names: Vec<&str> = groups.iter().map(|group| group.layer.as_str()).collect();
-            names.join(", ")
-        };
-        let group = groups
-            .iter()
-            .find(|group| group.layer == layer)
-            .ok_or_else(|| Error::UnknownLayer { layer: layer.into(), known: known() })?;
-        match &group.reason {
-            Some(reason) => Err(Error::NotPrunable { layer: layer.into(), reason: reason.clone() }),
-            None => Ok(group.clone()),
-        }
     }
 
     fn pairs(group: &Group, pairs: &[(usize, usize)]) -> PyResult<Vec<Pair>> {
@@ -205,7 +188,7 @@ impl Network {
         outgoing: &str,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
         let measure = parse_outgoing(outgoing)?;
-        let group = self.group(layer).map_err(to_py)?;
+        let group = self.0.prunable_group(layer).map_err(to_py)?;
         let matrix = enter(py, |poll| {
             let saliency = Saliency::new(&self.0, &group, measure, poll)?;
             Ok(saliency.matrix(&self.0, &group))
@@ -221,7 +204,7 @@ impl Network {
         lower: Vec<Values<'py>>,
         upper: Vec<Values<'py>>,
     ) -> PyResult<Ends<'py>> {
-        let group = self.group(layer).map_err(to_py)?;
+        let group = self.0.prunable_group(layer).map_err(to_py)?;
         // Each pair is scored alone, so that any two units will do.
         let pairs: Vec<Pair> = pairs
             .iter()
@@ -250,7 +233,7 @@ impl Network {
         lower: Vec<Values<'py>>,
         upper: Vec<Values<'py>>,
     ) -> PyResult<Ends<'py>> {
-        let group = self.group(layer).map_err(to_py)?;
+        let group = self.0.prunable_group(layer).map_err(to_py)?;
         let pairs = Self::pairs(&group, &pairs)?;
         let input_box = input_box(&self.0, &lower, &upper)?;
         let joint = enter(py, |poll| {
@@ -268,7 +251,7 @@ impl Network {
     }
 
     fn masked(&self, py: Python<'_>, layer: &str, pairs: Vec<(usize, usize)>) -> PyResult<Self> {
-        let group = self.group(layer).map_err(to_py)?;
+        let group = self.0.prunable_group(layer).map_err(to_py)?;
         let pairs = Self::pairs(&group, &pairs)?;
         enter(py, |_| {
             let mut masked = self.0.clone();
@@ -278,7 +261,7 @@ impl Network {
     }
 
     fn removed(&self, py: Python<'_>, layer: &str, pairs: Vec<(usize, usize)>) -> PyResult<Self> {
-        let group = self.group(layer).map_err(to_py)?;
+        let group = self.0.prunable_group(layer).map_err(to_py)?;
         let gone = Self::pairs(&group, &pairs)?;
         let kept: Vec<usize> =
             (0..group.units).filter(|&unit| gone.iter().all(|pair| pair.nominee != unit)).collect();

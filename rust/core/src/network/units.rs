@@ -2,6 +2,7 @@
 
 use super::op::{Affine, Op, PoolKind};
 use super::{Network, NodeId};
+use crate::error::Error;
 
 /// Widest layer that is pruned: its Gram matrix takes 8 GiB.
 const MOST_UNITS: usize = 1 << 15;
@@ -70,6 +71,19 @@ impl Network {
             .filter(|&id| self.first_of_layer(id) == id)
             .map(|id| self.group(id, &readers, &logits, &leads_to_logits))
             .collect()
+    }
+
+    /// The units of one layer, if they can be removed.
+    pub fn prunable_group(&self, layer: &str) -> Result<Group, Error> {
+        let groups = self.groups();
+        let Some(group) = groups.iter().find(|group| group.layer == layer) else {
+            let known: Vec<&str> = groups.iter().map(|group| group.layer.as_str()).collect();
+            return Err(Error::UnknownLayer { layer: layer.into(), known: known.join(", ") });
+        };
+        match &group.reason {
+            Some(reason) => Err(Error::NotPrunable { layer: layer.into(), reason: reason.clone() }),
+            None => Ok(group.clone()),
+        }
     }
 
     fn group(

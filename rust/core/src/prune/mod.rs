@@ -97,16 +97,10 @@ pub fn prune(
 
 /// The groups of the named layers (all prunable ones if none is named), in forward order.
 fn selected_groups(network: &Network, layers: &[String]) -> Result<Vec<Group>> {
-    let groups = network.groups();
     for layer in layers {
-        let Some(group) = groups.iter().find(|group| group.layer == *layer) else {
-            let known: Vec<&str> = groups.iter().map(|group| group.layer.as_str()).collect();
-            return Err(Error::UnknownLayer { layer: layer.clone(), known: known.join(", ") });
-        };
-        if let Some(reason) = &group.reason {
-            return Err(Error::NotPrunable { layer: layer.clone(), reason: reason.clone() });
-        }
+        network.prunable_group(layer)?;
     }
+    let groups = network.groups();
     let reasons: Vec<String> = groups
         .iter()
         .filter_map(|group| Some(format!("{}: {}", group.layer, group.reason.as_ref()?)))

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::annealing;
+use crate::annealing::{self, Schedule};
 use crate::bounds::{Bounds, InputBox};
 use crate::config::{AnnealingConfig, EnergyConfig, Method, Normalization, Restart, ValidConfig};
 use crate::energy::{Heads, quantile};
@@ -178,10 +178,15 @@ impl<'a> Run<'a> {
             let missing = count - chosen.len();
             match self.config.method {
                 Method::Annealing(config) => {
-                    let schedule = Schedule { missing, temperature, config };
                     let energies = self.energies(index, &impacts, &config.energy, poll)?;
-                    let accepted = self
-                        .anneal_pool(index, &pairs, &energies, &schedule, &mut used, &mut visit);
+                    let schedule = Schedule {
+                        count: missing,
+                        temperature,
+                        scale: temperature_scale(&config, &energies),
+                        rewalks: config.rewalks,
+                    };
+                    let accepted =
+                        self.anneal_pool(index, &pairs, &energies, schedule, &mut used, &mut visit);
                     chosen.extend(accepted);
                 }
                 _ => chosen.extend(least_impact(&pairs, &impacts, missing, &mut used)),
@@ -241,29 +246,19 @@ impl<'a> Run<'a> {
         index: usize,
         pairs: &[Pair],
         energies: &[f64],
-        schedule: &Schedule,
+        schedule: Schedule,
         used: &mut [bool],
         visit: &mut VisitTrace,
     ) -> Vec<Pair> {
-        let config = &schedule.config;
-        let scale = match config.energy.normalization {
-            Normalization::Scaled => interquartile_range(energies),
-            Normalization::None => 1.0,
-        };
         let acceptance = annealing::anneal(
             pairs,
             energies,
-            annealing::Schedule {
-                count: schedule.missing,
-                temperature: schedule.temperature,
-                scale,
-                rewalks: config.rewalks,
-            },
+            schedule,
             used,
             &mut self.layers[index].last_energy,
             &mut self.random,
         );
-        visit.record(&acceptance, energies, scale);
+        visit.record(&acceptance, energies, schedule.scale);
         acceptance.chosen.iter().map(|&chosen| pairs[chosen]).collect()
     }
 
@@ -333,13 +328,6 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What one pool's annealing needs.
-struct Schedule {
-    missing: usize,
-    temperature: f64,
-    config: AnnealingConfig,
-}
-
 /// The `count` pairs of least NORM, each unit once; ties by order.
 fn least_impact(
     pairs: &[Pair],
@@ -360,6 +348,14 @@ fn least_impact(
         }
     }
     chosen
+}
+
+/// Scale s of the temperature: how far the energies of a visit's candidates are apart.
+fn temperature_scale(config: &AnnealingConfig, energies: &[f64]) -> f64 {
+    match config.energy.normalization {
+        Normalization::Scaled => interquartile_range(energies),
+        Normalization::None => 1.0,
+    }
 }
 
 fn interquartile_range(energies: &[f64]) -> f64 {
