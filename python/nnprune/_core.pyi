@@ -230,5 +230,6 @@ def prune(
     method: Mapping[str, Any],
     outgoing: str,
     seed: int,
-    on_epoch: Callable[[dict[str, Any]], bool | None] | None = None,
+    on_epoch: Callable[..., bool | str | None] | None = None,
+    supervised: bool = False,
 ) -> Pruning: ...

@@ -1,9 +1,8 @@
 //! `prune` and its result.
 
-use std::ops::ControlFlow;
-
 use nnprune_core::config::{AnnealingConfig, Config, EnergyConfig, Method, Restart};
-use nnprune_core::prune::{self as driver, StoppedBy};
+use nnprune_core::network::Network as CoreNetwork;
+use nnprune_core::prune::{self as driver, Observer, StoppedBy, Verdict};
 use nnprune_core::trace::EpochTrace;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -69,6 +68,7 @@ impl Pruning {
         match self.0.stopped_by {
             StoppedBy::Target => "target",
             StoppedBy::Callback => "callback",
+            StoppedBy::Undone => "undone",
             StoppedBy::NoDelegate => "no_delegate",
         }
     }
@@ -152,7 +152,7 @@ pub(crate) fn check_options(
 
 /// Prune a network; see `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (network, lower, upper, *, layers, target, step, method, outgoing, seed, on_epoch=None))]
+#[pyo3(signature = (network, lower, upper, *, layers, target, step, method, outgoing, seed, on_epoch=None, supervised=false))]
 #[expect(clippy::too_many_arguments)] // Python keywords
 pub(crate) fn prune(
     py: Python<'_>,
@@ -166,30 +166,49 @@ pub(crate) fn prune(
     outgoing: &str,
     seed: u64,
     on_epoch: Option<Py<PyAny>>,
+    supervised: bool,
 ) -> PyResult<Pruning> {
     let method = parse_method(&method)?;
     let outgoing = parse_outgoing(outgoing)?;
     let valid = Config { layers, target, step, method, outgoing, seed }.check().map_err(to_py)?;
     let input_box = input_box(&network.0, &lower, &upper)?;
     let mut raised: Option<PyErr> = None;
-    let mut tell = |trace: &EpochTrace| {
-        let Some(callback) = &on_epoch else { return ControlFlow::Continue(()) };
-        let verdict = Python::attach(|py| {
-            let answer = callback.bind(py).call1((epoch(py, trace)?,))?;
-            if answer.is_none() { Ok(true) } else { answer.is_truthy() }
-        });
-        match verdict {
-            Ok(true) => ControlFlow::Continue(()),
-            Ok(false) => ControlFlow::Break(()),
-            Err(error) => {
-                raised = Some(error);
-                ControlFlow::Break(())
-            }
-        }
+    let mut tell = |trace: &EpochTrace, network: &CoreNetwork| {
+        let Some(callback) = &on_epoch else { return Verdict::Continue };
+        Python::attach(|py| {
+            let shown = supervised.then(|| Network(network.clone()));
+            ask(callback.bind(py), epoch(py, trace)?, shown)
+        })
+        .unwrap_or_else(|error| {
+            raised = Some(error);
+            Verdict::Stop
+        })
     };
-    let done = enter(py, |poll| driver::prune(&network.0, &input_box, &valid, poll, &mut tell));
+    let done = enter(py, |poll| {
+        let observer = Observer { on_epoch: &mut tell, may_undo: supervised };
+        driver::prune(&network.0, &input_box, &valid, poll, observer)
+    });
     match raised {
         Some(error) => Err(error),
         None => done.map(Pruning),
     }
+}
+
+/// What Python's callback makes of an epoch: None or true, false, or "undo".
+fn ask(
+    callback: &Bound<'_, PyAny>,
+    entry: Bound<'_, PyDict>,
+    network: Option<Network>,
+) -> PyResult<Verdict> {
+    let answer = match network {
+        Some(network) => callback.call1((entry, network))?,
+        None => callback.call1((entry,))?,
+    };
+    if answer.is_none() {
+        return Ok(Verdict::Continue);
+    }
+    if answer.extract::<String>().is_ok_and(|word| word == "undo") {
+        return Ok(Verdict::Undo);
+    }
+    Ok(if answer.is_truthy()? { Verdict::Continue } else { Verdict::Stop })
 }

@@ -2,8 +2,6 @@
 
 mod run;
 
-use std::ops::ControlFlow;
-
 use crate::bounds::InputBox;
 use crate::config::ValidConfig;
 use crate::error::{Error, Poll, Result};
@@ -32,8 +30,30 @@ pub enum StoppedBy {
     Target,
     /// The caller's `on_epoch` asked for it.
     Callback,
+    /// The caller's `on_epoch` asked for it, and for the last epoch to be undone.
+    Undone,
     /// A layer ran out of units that could be delegates before its quota was met.
     NoDelegate,
+}
+
+/// What the caller makes of an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Continue,
+    /// Stop here.
+    Stop,
+    /// Stop, and go back to where the epoch began.
+    Undo,
+}
+
+/// Who looks on, epoch by epoch.
+pub struct Observer<'a> {
+    /// Sees every epoch's trace and the network after it: of the original shape, the units that
+    /// went without outgoing weights.
+    pub on_epoch: &'a mut dyn FnMut(&EpochTrace, &Network) -> Verdict,
+    /// Whether it may say `Undo`: a copy of the network is then kept from epoch to epoch.
+    pub may_undo: bool,
 }
 
 /// The result of a run.
@@ -57,14 +77,14 @@ pub struct Pruning {
 
 /// Prune `network` as `config` asks, over the inputs in `input_box`.
 ///
-/// `poll` is asked between short pieces of work; `on_epoch` sees every epoch's trace and may end
-/// the run, which then returns what it has.
+/// `poll` is asked between short pieces of work; the observer may end the run, which then returns
+/// what it has.
 pub fn prune(
     network: &Network,
     input_box: &InputBox,
     config: &ValidConfig,
     poll: &mut Poll<'_>,
-    on_epoch: &mut dyn FnMut(&EpochTrace) -> ControlFlow<()>,
+    observer: Observer<'_>,
 ) -> Result<Pruning> {
     let groups = selected_groups(network, &config.layers)?;
     let total: usize = groups.iter().map(|group| config.quota(group.units)).sum();
@@ -76,21 +96,22 @@ pub fn prune(
     }
     let mut run = Run::new(network, &groups, input_box, config, poll)?;
     let mut trace = Vec::new();
-    let mut by_callback = false;
-    while run.units_left() > 0 {
+    let mut verdict = Verdict::Continue;
+    while run.units_left() > 0 && verdict == Verdict::Continue {
+        let checkpoint = observer.may_undo.then(|| run.checkpoint());
         let temperature = run.units_left() as f64 / total as f64;
         let entry = run.run_epoch(temperature, poll)?;
-        let verdict = on_epoch(&entry);
-        trace.push(entry);
-        if verdict.is_break() {
-            by_callback = run.units_left() > 0;
-            break;
+        verdict = (observer.on_epoch)(&entry, run.network());
+        match (verdict, checkpoint) {
+            (Verdict::Undo, Some(checkpoint)) => run.restore(checkpoint),
+            _ => trace.push(entry),
         }
     }
-    let stopped_by = match (by_callback, run.ran_short()) {
-        (true, _) => StoppedBy::Callback,
-        (false, true) => StoppedBy::NoDelegate,
-        (false, false) => StoppedBy::Target,
+    let stopped_by = match verdict {
+        Verdict::Undo if observer.may_undo => StoppedBy::Undone,
+        Verdict::Stop | Verdict::Undo if run.units_left() > 0 => StoppedBy::Callback,
+        _ if run.ran_short() => StoppedBy::NoDelegate,
+        _ => StoppedBy::Target,
     };
     Ok(run.finish(trace, stopped_by))
 }

@@ -45,6 +45,14 @@ impl Layer {
     }
 }
 
+/// What undoing an epoch must bring back; after it the run is over.
+pub(super) struct Checkpoint {
+    network: Network,
+    live: Vec<Vec<bool>>,
+    merges: usize,
+    cumulative: Intervals,
+}
+
 /// A network in the middle of a run.
 pub(super) struct Run<'a> {
     network: Network,
@@ -103,6 +111,29 @@ impl<'a> Run<'a> {
 
     pub(super) fn ran_short(&self) -> bool {
         self.ran_short
+    }
+
+    /// The network as it stands, of the original shape.
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            network: self.network.clone(),
+            live: self.layers.iter().map(|layer| layer.live.clone()).collect(),
+            merges: self.merges.len(),
+            cumulative: self.cumulative.clone(),
+        }
+    }
+
+    pub(super) fn restore(&mut self, checkpoint: Checkpoint) {
+        self.network = checkpoint.network;
+        self.merges.truncate(checkpoint.merges);
+        self.cumulative = checkpoint.cumulative;
+        for (layer, live) in self.layers.iter_mut().zip(checkpoint.live) {
+            layer.live = live;
+        }
     }
 
     pub(super) fn run_epoch(

@@ -2,11 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use nnprune_core::bounds::InputBox;
+use nnprune_core::bounds::{Bounds, InputBox};
 use nnprune_core::config::{AnnealingConfig, Config, Method, Outgoing, ValidConfig};
 use nnprune_core::error::{Error, Poll, never_stop};
+use nnprune_core::interval::Intervals;
 use nnprune_core::network::{Network, Op};
-use nnprune_core::prune::{Pruning, StoppedBy, prune};
+use nnprune_core::prune::{Observer, Pruning, StoppedBy, Verdict, prune};
+use nnprune_core::trace::EpochTrace;
 use proptest::prelude::*;
 
 use crate::networks::{network, unit_box};
@@ -17,11 +19,30 @@ fn config(method: Method, target: f64, step: f64, seed: u64) -> ValidConfig {
         .unwrap()
 }
 
-fn run(network: &Network, config: &ValidConfig) -> Pruning {
+/// A run whose every epoch gets a verdict; `Undo` is allowed.
+fn watched(
+    network: &Network,
+    config: &ValidConfig,
+    on_epoch: &mut dyn FnMut(&EpochTrace, &Network) -> Verdict,
+) -> Pruning {
     let input_box = InputBox::new(network, vec![unit_box(network)]).unwrap();
     let mut go_on = never_stop();
-    let on_epoch = &mut |_: &_| ControlFlow::Continue(());
-    prune(network, &input_box, config, &mut Poll::new(&mut go_on), on_epoch).unwrap()
+    let observer = Observer { on_epoch, may_undo: true };
+    prune(network, &input_box, config, &mut Poll::new(&mut go_on), observer).unwrap()
+}
+
+fn run(network: &Network, config: &ValidConfig) -> Pruning {
+    watched(network, config, &mut |_, _| Verdict::Continue)
+}
+
+/// The outputs at one point, where every feature is `value`.
+fn outputs_at(network: &Network, value: f64) -> Vec<f64> {
+    let size = network.node(network.inputs()[0]).len();
+    let ends = vec![value; size];
+    let point = InputBox::new(network, vec![Intervals { lower: ends.clone(), upper: ends }]);
+    let mut go_on = never_stop();
+    let values = Bounds::evaluate(network, &point.unwrap(), &mut Poll::new(&mut go_on)).unwrap();
+    network.outputs().iter().flat_map(|&id| values.of(id).lower.clone()).collect()
 }
 
 fn methods() -> impl Strategy<Value = Method> {
@@ -126,7 +147,7 @@ fn identical_units_go_first_and_cost_nothing() {
         &input_box,
         &wanted.check().unwrap(),
         &mut Poll::new(&mut go_on),
-        &mut |_| ControlFlow::Continue(()),
+        Observer { on_epoch: &mut |_, _| Verdict::Continue, may_undo: false },
     );
     assert!(matches!(unknown, Err(Error::UnknownLayer { .. })));
 }
@@ -142,9 +163,8 @@ fn a_poll_stops_the_run() {
             asked += 1;
             if asked > after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let outcome = prune(&network, &input_box, &config, &mut Poll::new(&mut ask), &mut |_| {
-            ControlFlow::Continue(())
-        });
+        let observer = Observer { on_epoch: &mut |_, _| Verdict::Continue, may_undo: false };
+        let outcome = prune(&network, &input_box, &config, &mut Poll::new(&mut ask), observer);
         assert_eq!(outcome.err(), Some(Error::Interrupted));
     }
 }
@@ -152,16 +172,56 @@ fn a_poll_stops_the_run() {
 #[test]
 fn the_callback_may_end_the_run_early() {
     let network = network(5);
-    let input_box = InputBox::new(&network, vec![unit_box(&network)]).unwrap();
     let config = config(Method::Greedy { pool: 4 }, 0.6, 0.01, 0);
-    let mut go_on = never_stop();
-    let stopped = prune(&network, &input_box, &config, &mut Poll::new(&mut go_on), &mut |_| {
-        ControlFlow::Break(())
-    })
-    .unwrap();
+    let stopped = watched(&network, &config, &mut |_, _| Verdict::Stop);
     assert_eq!(stopped.stopped_by, StoppedBy::Callback);
     assert_eq!(stopped.trace.len(), 1);
     assert_eq!(stopped.merges.len(), 2);
+}
+
+#[test]
+fn an_undone_epoch_leaves_no_trace() {
+    let network = network(5);
+    for method in [Method::Greedy { pool: 4 }, Method::Annealing(AnnealingConfig::default())] {
+        let config = config(method, 0.6, 0.01, 0);
+        for epochs in 0..4 {
+            let stop_after = |last: usize, verdict: Verdict| {
+                watched(&network, &config, &mut |entry, _| {
+                    if entry.epoch == last { verdict } else { Verdict::Continue }
+                })
+            };
+            let undone = stop_after(epochs, Verdict::Undo);
+            assert_eq!(undone.stopped_by, StoppedBy::Undone);
+            assert_eq!(undone.trace.len(), epochs);
+            if epochs == 0 {
+                assert!(undone.merges.is_empty());
+                assert!(undone.kept.iter().all(|(layer, kept)| {
+                    network.groups().iter().any(|g| g.layer == *layer && g.units == kept.len())
+                }));
+                continue;
+            }
+            let stopped = stop_after(epochs - 1, Verdict::Stop);
+            assert_eq!(undone.merges, stopped.merges);
+            assert_eq!(undone.kept, stopped.kept);
+            assert_eq!(undone.impact, stopped.impact);
+            assert_eq!(undone.trace, stopped.trace);
+            assert_eq!(outputs_at(&undone.network, 0.25), outputs_at(&stopped.network, 0.25));
+        }
+    }
+}
+
+#[test]
+fn the_network_shown_computes_what_the_result_does() {
+    let network = network(7);
+    let config = config(Method::Greedy { pool: 4 }, 0.5, 0.2, 0);
+    let mut last = Vec::new();
+    let pruning = watched(&network, &config, &mut |_, shown| {
+        last = outputs_at(shown, 0.5);
+        Verdict::Continue
+    });
+    for (shown, kept) in last.iter().zip(&outputs_at(&pruning.network, 0.5)) {
+        assert!((shown - kept).abs() <= 1e-9 * (1.0 + kept.abs()), "{shown} {kept}");
+    }
 }
 
 #[test]
