@@ -7,10 +7,13 @@ they are defined here, and imported there.
 from __future__ import annotations
 
 __all__ = [
+    "BackendError",
     "BoundsError",
     "ConfigError",
+    "DataError",
     "FileFormatError",
     "LegacyModelError",
+    "MissingExtraError",
     "ModelError",
     "NnpruneError",
     "NothingToPruneError",
@@ -63,3 +66,15 @@ class UntrustedModelError(NnpruneError):
 
 class OutputError(NnpruneError, OSError):
     """The result cannot be written where it was asked for; nothing was changed there."""
+
+
+class DataError(NnpruneError, ValueError):
+    """Evaluation data are wrong or do not fit the model; the message names what and the remedy."""
+
+
+class BackendError(NnpruneError):
+    """The Keras backend in use cannot do what was asked for, such as differentiate."""
+
+
+class MissingExtraError(NnpruneError, ImportError):
+    """An optional package is needed; the message names the extra to install."""
