@@ -1,0 +1,1 @@
+"""How good, calibrated and robust a model's outputs are; NumPy only."""
