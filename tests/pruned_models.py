@@ -147,4 +147,4 @@ PRUNED: dict[str, Build] = {
 def shrink(model: keras.Model) -> tuple[Graph, _core.Pruning, Rebuilt]:
     graph = graph_of(model)
     pruning = prune_graph(graph)
-    return graph, pruning, rebuild(model, graph, pruning)
+    return graph, pruning, rebuild(model, graph, pruning.network, pruning.kept)

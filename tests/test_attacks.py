@@ -13,6 +13,7 @@ from keras import ops
 from nnprune.attacks.gradient_sign import Attacker, RandomStarts
 from nnprune.attacks.options import FGSM, PGD, AutoPGD, Square, attack_named
 from nnprune.errors import ConfigError
+from nnprune.metrics.classification import predictions
 from numpy.typing import NDArray
 from reference import attacks as reference
 
@@ -232,3 +233,19 @@ def test_wrong_attacks_are_refused(text: str, words: str) -> None:
 def test_wrong_epsilons_are_refused(epsilons: object) -> None:
     with pytest.raises(ConfigError, match="epsilons"):
         FGSM(epsilons)  # type: ignore[arg-type]
+
+
+@given(classes=st.sampled_from([1, 2, 5]), seed=st.integers(0, 10_000))
+def test_predictions_on_the_device_are_those_of_the_metrics(classes: int, seed: int) -> None:
+    x, _ = samples(classes, seed)
+    attacker = ATTACKERS[classes]
+    found, finite = attacker.predictions(x)
+    np.testing.assert_array_equal(found, predictions(np.asarray(attacker.logits(x))))
+    assert bool(finite)
+
+
+def test_infinite_logits_are_seen() -> None:
+    model, _ = plain_model(2, 0)
+    model.layers[-1].set_weights([np.full((7, 2), np.nan), np.zeros(2)])
+    _, finite = Attacker(model, 0.0, 1.0).predictions(samples(2, 0)[0])
+    assert not bool(finite)

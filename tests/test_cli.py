@@ -45,7 +45,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object) -> int:
-    return cli._run([str(argument) for argument in arguments])
+    return cli.run([str(argument) for argument in arguments])
 
 
 class Outcome:
@@ -314,8 +314,8 @@ def test_inspect_tells_what_can_be_pruned(capsys: pytest.CaptureFixture[str]) ->
 
 def test_inspect_loads_no_keras() -> None:
     code = (
-        "import sys; from nnprune.cli import _run;"
-        f"_run(['inspect', {str(MODELS / 'mnist.keras')!r}]);"
+        "import sys; from nnprune.cli import run;"
+        f"run(['inspect', {str(MODELS / 'mnist.keras')!r}]);"
         "assert not {'keras', 'tensorflow'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -336,18 +336,20 @@ def test_demo_prunes_the_model_that_ships(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     report = json.loads(Outcome(capsys, "demo", "--json").out)
-    assert report["accuracy_before"] > 0.96
-    assert report["accuracy_after"] > 0.8
-    assert report["bytes_after"] < report["bytes_before"] / 2
-    assert report["samples"] == 450
+    before, after = report["evaluation"]["models"]
+    assert before["quality"]["accuracy"]["value"] > 0.96
+    assert after["quality"]["accuracy"]["value"] > 0.8
+    assert after["size"]["keras_bytes"] < before["size"]["keras_bytes"] / 2
+    assert report["evaluation"]["data"]["samples"] == 450
+    assert (tmp_path / "digits-report.html").read_text(encoding="utf-8").startswith("<!")
     smaller = keras.saving.load_model(tmp_path / "digits-pruned.keras")
     assert smaller.count_params() == report["pruning"]["after"]["parameters"]
     Outcome(capsys, "demo").assert_fails("digits-pruned.keras", "--overwrite")
-    assert "test accuracy" in Outcome(capsys, "demo", "--overwrite").out
+    assert "robust, PGD-7 0.05" in Outcome(capsys, "demo", "--overwrite").out
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("prune", "inspect", "demo"):
+    for command in ("prune", "evaluate", "compare", "inspect", "export", "report", "demo"):
         assert f"nnprune {command}" in Outcome(capsys, command, "--help").out
     assert Outcome(capsys, "--version").out.strip() == nnprune.__version__
 

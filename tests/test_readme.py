@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +28,8 @@ def test_the_example_runs(
         ]
     )
     model.save("model.keras")
+    random = np.random.default_rng(0)
+    np.savez("test.npz", x=random.random((20, 6)), y=random.integers(0, 3, 20))
     names: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), names)
     smaller = keras.saving.load_model("small.keras")
@@ -36,3 +39,4 @@ def test_the_example_runs(
     assert isinstance(upper, list)
     assert len(lower) == len(upper) == 3
     assert "4 units" in capsys.readouterr().out
+    assert "PGD-7" in Path("report.html").read_text(encoding="utf-8")

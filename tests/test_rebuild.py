@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -34,7 +33,7 @@ def test_rebuilt_model_equals_the_pruned_network(name: str) -> None:
     model = randomize(PRUNED[name]())
     graph = graph_of(model)
     pruning = prune_graph(graph)
-    smaller = rebuild(model, graph, pruning).model
+    smaller = rebuild(model, graph, pruning.network, pruning.kept).model
     assert pruning.merges
     assert smaller.count_params() < model.count_params()
     assert smaller.name == model.name
@@ -58,7 +57,7 @@ def test_rebuilt_model_equals_the_masked_original(name: str) -> None:
     model = randomize(PRUNED[name]())
     graph = graph_of(model)
     pruning = prune_graph(graph)
-    smaller = rebuild(model, graph, pruning).model
+    smaller = rebuild(model, graph, pruning.network, pruning.kept).model
     consumers = {group.layer: group.consumers for group in graph.network.groups}
     by_path = {node.layer: node.name for node in graph.network.nodes}
     assert set(pruning.kept) <= set(by_path)
@@ -83,8 +82,7 @@ def _find(model: keras.Model, path: str) -> Any:
 def test_a_model_that_loses_nothing_is_copied_exactly(name: str) -> None:
     model = randomize(ARCHITECTURES[name]())
     graph = graph_of(model)
-    nothing: Any = SimpleNamespace(network=graph.network, kept={})
-    rebuilt = rebuild(model, graph, nothing)
+    rebuilt = rebuild(model, graph, graph.network, {})
     batches = samples(model)
     assert rebuilt.rounding == 0.0
     assert rebuilt.model is not model

@@ -145,7 +145,7 @@ def test_weights_that_do_not_change_keep_every_bit() -> None:
         outgoing="l2",
         seed=0,
     )
-    smaller = rebuild(model, graph, pruning).model
+    smaller = rebuild(model, graph, pruning.network, pruning.kept).model
     np.testing.assert_array_equal(
         np.array(smaller.get_layer("end").kernel), np.array(model.get_layer("end").kernel)
     )

@@ -95,7 +95,7 @@ def test_impacts_go_by_the_layers_that_users_know() -> None:
 
 @pytest.mark.parametrize("text", ["1e400", "1e-99999999", "1/0", "1" * 5000 + "/3", "", "/"])
 def test_odd_fractions_are_refused_at_once(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    status = cli._run(["prune", "nowhere.keras", "-o", "small.keras", f"--target={text}"])
+    status = cli.run(["prune", "nowhere.keras", "-o", "small.keras", f"--target={text}"])
     assert status == 1
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
@@ -141,7 +141,7 @@ def test_bounds_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixtur
         (tmp_path / "array.npz").write_bytes(plain.getvalue())
     for name in ("text.npz", "array.npz"):
         arguments = ["prune", "m.keras", "-o", str(tmp_path / "s.keras"), "--target", "0.5"]
-        assert cli._run([*arguments, "--input-bounds", str(tmp_path / name)]) == 1
+        assert cli.run([*arguments, "--input-bounds", str(tmp_path / name)]) == 1
         error = capsys.readouterr().err
         assert name in error
         assert "np.savez" in error

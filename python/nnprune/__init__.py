@@ -1,8 +1,9 @@
 """Data-free, robustness-preserving pruning of Keras models.
 
 `prune` makes a trained model physically smaller without any data; `inspect` tells what could be
-pruned. Importing this package imports neither Keras nor TensorFlow, and its own parts only when
-they are used: a deployment script should not pay for what it does not call.
+pruned; `evaluate` and `compare` say what that did to accuracy, robustness, calibration and size;
+`export` writes LiteRT and ONNX. Importing this package imports neither Keras nor TensorFlow, and
+its own parts only when they are used: a deployment script should not pay for what it does not call.
 """
 
 from importlib import import_module
@@ -11,36 +12,63 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nnprune import errors as errors
     from nnprune._core import __version__ as __version__
+    from nnprune.attacks.options import FGSM as FGSM
+    from nnprune.attacks.options import PGD as PGD
+    from nnprune.attacks.options import AutoPGD as AutoPGD
+    from nnprune.attacks.options import Square as Square
+    from nnprune.evaluation.document import Evaluation as Evaluation
+    from nnprune.evaluation.evaluate import compare as compare
+    from nnprune.evaluation.evaluate import evaluate as evaluate
+    from nnprune.exporting import export as export
     from nnprune.inspection import Inspection as Inspection
     from nnprune.inspection import inspect as inspect
     from nnprune.options import Annealing as Annealing
     from nnprune.options import Greedy as Greedy
     from nnprune.options import OneShot as OneShot
     from nnprune.pruning import prune as prune
-    from nnprune.result import Epoch as Epoch
     from nnprune.result import PruningResult as PruningResult
+    from nnprune.trace import Epoch as Epoch
+    from nnprune.trace import EpochEvaluation as EpochEvaluation
 
 _HOMES = {
     "Annealing": "nnprune.options",
-    "Epoch": "nnprune.result",
+    "AutoPGD": "nnprune.attacks.options",
+    "Epoch": "nnprune.trace",
+    "EpochEvaluation": "nnprune.trace",
+    "Evaluation": "nnprune.evaluation.document",
+    "FGSM": "nnprune.attacks.options",
     "Greedy": "nnprune.options",
     "Inspection": "nnprune.inspection",
     "OneShot": "nnprune.options",
+    "PGD": "nnprune.attacks.options",
     "PruningResult": "nnprune.result",
+    "Square": "nnprune.attacks.options",
     "__version__": "nnprune._core",
+    "compare": "nnprune.evaluation.evaluate",
+    "evaluate": "nnprune.evaluation.evaluate",
+    "export": "nnprune.exporting",
     "inspect": "nnprune.inspection",
     "prune": "nnprune.pruning",
 }
 
 __all__ = [
+    "FGSM",
+    "PGD",
     "Annealing",
+    "AutoPGD",
     "Epoch",
+    "EpochEvaluation",
+    "Evaluation",
     "Greedy",
     "Inspection",
     "OneShot",
     "PruningResult",
+    "Square",
     "__version__",
+    "compare",
     "errors",
+    "evaluate",
+    "export",
     "inspect",
     "prune",
 ]

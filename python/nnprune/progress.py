@@ -1,52 +1,54 @@
-"""Telling a person, or a callback, how far a run is."""
+"""Telling a person how far a run is."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
-from nnprune.result import Epoch
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
-__all__ = ["observer"]
+__all__ = ["counter"]
 
 
 @contextlib.contextmanager
-def observer(
-    on_epoch: Callable[[Epoch], bool | None] | None, *, total: int, progress: bool
-) -> Iterator[Callable[[dict[str, Any]], bool | None] | None]:
-    """Give the callback that the core calls after every epoch, or None if nobody listens.
+def counter(
+    text: str, *, total: int | None, unit: str, progress: bool
+) -> Iterator[Callable[[int], None]]:
+    """Give a function that is told how much has been done since the last time.
 
     Parameters
     ----------
-    on_epoch
-        The user's callback.
+    text
+        What is being done.
     total
-        Units that the run will remove.
+        How much there is to do; None if that is not known.
+    unit
+        What is counted.
     progress
         Whether to show a bar on standard error; only done if that is a terminal.
     """
     if not (progress and sys.stderr.isatty()):
-        yield None if on_epoch is None else (lambda entry: on_epoch(Epoch(**entry)))
+        yield lambda _: None
         return
+    bar = _bar(text, unit)
+    with bar:
+        task = bar.add_task(text, total=total)
+        yield lambda done: bar.advance(task, done)
+
+
+def _bar(text: str, unit: str) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    bar = Progress(
-        TextColumn("pruning"),
+    return Progress(
+        TextColumn(text),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("units"),
+        TextColumn(unit),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,
     )
-    with bar:
-        task = bar.add_task("pruning", total=total)
-
-        def tell(entry: dict[str, Any]) -> bool | None:
-            bar.advance(task, entry["removed"])
-            return on_epoch(Epoch(**entry)) if on_epoch is not None else None
-
-        yield tell

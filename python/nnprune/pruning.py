@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from nnprune import _core
+from nnprune.attacks.options import Attack
 from nnprune.errors import ConfigError, UnknownLayerError
+from nnprune.keras_io.opened import OpenedModel, input_box_of, open_model
 from nnprune.options import Annealing, Greedy, Method, OneShot, method_to_dict
-from nnprune.result import Epoch, LayerChange, Merge, PruningResult, Size, Source
+from nnprune.progress import counter
+from nnprune.result import LayerChange, PruningResult, Size, Source
+from nnprune.supervision import Floors, Supervision, Supervisor
+from nnprune.trace import Epoch, Merge
 
 if TYPE_CHECKING:
     import keras
-
-    from nnprune.keras_io.graph import Graph
-    from nnprune.keras_io.input_box import InputBox
 
 __all__ = ["prune"]
 
@@ -36,6 +39,11 @@ def prune(
     exclude: Sequence[str] | None = None,
     outgoing: str = "l2",
     seed: int = 0,
+    evaluate: Any = None,
+    attacks: Sequence[Attack] | None = None,
+    stop_if_accuracy_below: float | None = None,
+    stop_if_robust_accuracy_below: float | None = None,
+    stop_if_agreement_below: float | None = None,
     trust: bool = False,
     progress: bool = False,
     on_epoch: Callable[[Epoch], bool | None] | None = None,
@@ -71,6 +79,17 @@ def prune(
     seed : int, default 0
         Seed of the random stream: same inputs, options and seed, same result, on any number of
         threads.
+    evaluate : optional
+        Labelled samples to watch the run with: `(x, y)`, or what else `nnprune.evaluate` takes and
+        can be read again and again. After every epoch accuracy, agreement with the original and
+        robust instances go into the trace. The samples never decide which units go.
+    attacks : sequence of FGSM, PGD, AutoPGD or Square, optional
+        The attacks of these evaluations; by default `FGSM((0.01, 0.05))`.
+    stop_if_accuracy_below, stop_if_agreement_below : float, optional
+        Take the first epoch back, and stop, that leaves less accuracy, or less agreement with the
+        original, on the samples; fractions.
+    stop_if_robust_accuracy_below : float, optional
+        The same for the fraction of robust instances under any of the attacks.
     trust : bool, default False
         Open a file although it could run code: only for files whose author you trust.
     progress : bool, default False
@@ -87,7 +106,9 @@ def prune(
     ------
     ConfigError
         An option is out of range, or a layer is unknown (`UnknownLayerError`), or the bounds are
-        wrong (`BoundsError`).
+        wrong (`BoundsError`), or the original is below a floor.
+    DataError
+        The samples are wrong or do not fit the model.
     ModelError
         The model is not built, subclassed, has NaN weights (`WeightError`), nothing to prune
         (`NothingToPruneError`), or needs the extra `legacy` (`LegacyModelError`).
@@ -100,11 +121,20 @@ def prune(
     """
     method = Annealing() if method is None else method
     _check_options(target=target, step=step, method=method, outgoing=outgoing, seed=seed)
-    opened = _open(model, trust=trust)
+    floors = Floors(
+        accuracy=stop_if_accuracy_below,
+        robust_accuracy=stop_if_robust_accuracy_below,
+        agreement=stop_if_agreement_below,
+    )
+    supervision = Supervision.asked_for(evaluate, attacks, floors)
+    opened = open_model(model, trust=trust)
     chosen = _chosen_layers(opened.graph.network, layers, exclude)
-    input_box = _input_box(opened, input_bounds)
+    input_box = input_box_of(opened, input_bounds)
+    supervisor = None if supervision is None else Supervisor(supervision, opened, input_box)
+    watch = _Watch(supervisor, on_epoch)
+    total = _units_to_remove(opened, chosen, target)
     started = time.process_time()
-    with _observer(on_epoch, opened, chosen, target, progress=progress) as tell:
+    with counter("pruning", total=total, unit="units", progress=progress) as advance:
         pruning = _core.prune(
             opened.graph.network,
             input_box.lower,
@@ -115,15 +145,16 @@ def prune(
             method=method_to_dict(method),
             outgoing=outgoing,
             seed=seed,
-            on_epoch=tell,
+            on_epoch=partial(watch.see, advance),
+            supervised=supervisor is not None,
         )
-    engine_seconds = time.process_time() - started
+    engine_seconds = time.process_time() - started - watch.cpu_seconds
     from nnprune.keras_io.rebuild import rebuild
 
-    rebuilt = rebuild(opened.model, opened.graph, pruning)
+    rebuilt = rebuild(opened.model, opened.graph, pruning.network, pruning.kept)
     return PruningResult(
         model=rebuilt.model,
-        source=opened.source,
+        source=Source(path=opened.path, sha256=opened.sha256, name=opened.model.name),
         target=target,
         step=step,
         method=method,
@@ -135,12 +166,15 @@ def prune(
         layers=_layer_changes(opened.graph.network, pruning),
         opaque=dict(opened.graph.opaque),
         merges=tuple(Merge(**merge) for merge in pruning.merges),
-        trace=tuple(Epoch(**entry) for entry in pruning.trace),
+        trace=tuple(watch.epochs),
         impact=_impact(opened.graph.network, pruning),
-        stopped_by=pruning.stopped_by,
+        stopped_by=watch.stopped_by or pruning.stopped_by,
         rounding=rebuilt.rounding,
         trusted=trust,
         engine_seconds=engine_seconds,
+        evaluation_seconds=0.0 if supervisor is None else supervisor.cpu_seconds,
+        original_evaluation=None if supervisor is None else supervisor.original,
+        undone=watch.undone,
         kernel_path=pruning.kernel_path,
     )
 
@@ -162,40 +196,6 @@ def _check_options(*, target: float, step: float, method: Method, outgoing: str,
     if not isinstance(outgoing, str):
         raise ConfigError(f"outgoing: expected 'l2' or 'mean_abs', got {outgoing!r}")
     _core.check_options(target=target, step=step, method=method_to_dict(method), outgoing=outgoing)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Opened:
-    """A model, and the network it is."""
-
-    model: keras.Model
-    graph: Graph
-    source: Source
-
-
-def _open(model: str | os.PathLike[str] | keras.Model, *, trust: bool) -> _Opened:
-    """Look at a file and load it, or take a live model; read its graph and weights."""
-    path = sha256 = None
-    if isinstance(model, str | os.PathLike):
-        from nnprune.keras_io.scan import look
-
-        file = look(model, trust=trust)
-        from nnprune.keras_io.quiet import quiet_start
-
-        with quiet_start():
-            from nnprune.keras_io.load import load_model
-
-        path, sha256 = str(file.path), file.sha256
-        model = load_model(file, trust=trust)
-    from nnprune.keras_io.config import read_config
-    from nnprune.keras_io.graph import read_network
-    from nnprune.keras_io.rebuild import live_config
-    from nnprune.keras_io.weights import LiveWeights
-
-    calls = read_config(live_config(model))
-    graph = read_network(calls, LiveWeights(model))
-    source = Source(path=path, sha256=sha256, name=model.name)
-    return _Opened(model=model, graph=graph, source=source)
 
 
 def _chosen_layers(
@@ -223,34 +223,48 @@ def _chosen_layers(
     return chosen
 
 
-def _input_box(opened: _Opened, bounds: Any) -> InputBox:
-    from nnprune.keras_io.input_box import default_box, given_box
-    from nnprune.keras_io.weights import LiveWeights
+class _Watch:
+    """Sees every epoch: measures it, tells the user, and says whether the run goes on."""
 
-    calls = opened.graph.calls
-    if bounds is None:
-        return default_box(calls, LiveWeights(opened.model))
-    return given_box(calls.inputs, bounds)
+    def __init__(
+        self, supervisor: Supervisor | None, on_epoch: Callable[[Epoch], bool | None] | None
+    ) -> None:
+        self._supervisor = supervisor
+        self._on_epoch = on_epoch
+        self.epochs: list[Epoch] = []
+        self.undone: Epoch | None = None
+        self.stopped_by: str | None = None
+        self.cpu_seconds = 0.0
+
+    def see(
+        self,
+        advance: Callable[[int], None],
+        entry: dict[str, Any],
+        network: _core.Network | None = None,
+    ) -> bool | str | None:
+        """Take in what the core tells about an epoch."""
+        started = time.process_time()
+        epoch = Epoch(**entry)
+        if self._supervisor is not None and network is not None:
+            epoch = replace(epoch, evaluation=self._supervisor.measure(network))
+            broken = self._supervisor.broken_floor(epoch)
+            self.stopped_by = None if broken is None else f"{broken}_floor"
+        self.cpu_seconds += time.process_time() - started
+        if self.stopped_by is not None:
+            self.undone = epoch
+            return "undo"
+        self.epochs.append(epoch)
+        advance(epoch.removed)
+        return None if self._on_epoch is None else self._on_epoch(epoch)
 
 
-def _observer(
-    on_epoch: Callable[[Epoch], bool | None] | None,
-    opened: _Opened,
-    chosen: Sequence[str],
-    target: float,
-    *,
-    progress: bool,
-) -> Any:
-    """Return a context manager that gives the callback for the core."""
-    from nnprune.progress import observer
-
+def _units_to_remove(opened: OpenedModel, chosen: Sequence[str], target: float) -> int:
     units = [
         group.units
         for group in opened.graph.network.groups
         if group.reason is None and (not chosen or group.layer in chosen)
     ]
-    total = sum(min(int(np.floor(target * count + 0.5)), count - 1) for count in units)
-    return observer(on_epoch, total=total, progress=progress)
+    return sum(min(int(np.floor(target * count + 0.5)), count - 1) for count in units)
 
 
 def _macs(network: _core.Network) -> int:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from nnprune._core import __version__
 from nnprune.options import Method, method_to_dict
+from nnprune.trace import Epoch, EpochEvaluation, Merge
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Epoch", "LayerChange", "Merge", "PruningResult", "Size", "Source", "to_json"]
+__all__ = ["LayerChange", "PruningResult", "Size", "Source", "finite", "to_json"]
 
 _SCHEMA_VERSION = 1
 
@@ -77,69 +78,6 @@ class LayerChange:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Merge:
-    """One primitive operation; units by their numbers in the original layer.
-
-    Attributes
-    ----------
-    layer : str
-        The layer of both units.
-    nominee : int
-        The unit that went.
-    delegate : int
-        The unit that took over its outgoing weights.
-    epoch : int
-        When, from 0.
-    """
-
-    layer: str
-    nominee: int
-    delegate: int
-    epoch: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """One visit to every layer that still had units to remove.
-
-    Attributes
-    ----------
-    epoch : int
-        Its number, from 0.
-    temperature : float
-        Units still to remove over all units to remove, at its start.
-    units : mapping of str to int
-        Units left in each pruned layer, at its end.
-    removed : int
-        Units removed.
-    energy, energy_scale : float or None
-        Mean energy of the accepted pairs, and mean scale of the temperature; None for methods
-        without energies.
-    candidates : int
-        Pairs scored.
-    accepted, accepted_by_chance, rejected, taken : int
-        Pairs accepted because the energy did not rise, or by a draw; draws that refused; pairs
-        taken in the end although refused.
-    impact_lower, impact_upper : sequence of float
-        Bounds of the logits' change over the whole input box so far, all outputs side by side.
-    """
-
-    epoch: int
-    temperature: float
-    units: Mapping[str, int]
-    removed: int
-    energy: float | None
-    energy_scale: float | None
-    candidates: int
-    accepted: int
-    accepted_by_chance: int
-    rejected: int
-    taken: int
-    impact_lower: Sequence[float]
-    impact_upper: Sequence[float]
-
-
-@dataclass(frozen=True, kw_only=True)
 class PruningResult:
     """A smaller model, and everything that led to it.
 
@@ -173,8 +111,9 @@ class PruningResult:
         For each output's logits, bounds of their change over the whole input box: two sequences
         of float, in row-major order where an output has several axes. A final softmax or sigmoid
         is left out.
-    stopped_by : {"target", "callback", "no_delegate"}
-        Why the run ended.
+    stopped_by : {"target", "callback", "no_delegate", "accuracy_floor", "robust_accuracy_floor", \
+"agreement_floor"}
+        Why the run ended; a floor is one that the next epoch would have broken.
     rounding : float
         Largest absolute error of casting changed weights back to float16 or bfloat16; 0 for
         float32 models.
@@ -182,6 +121,12 @@ class PruningResult:
         Whether the checks of an unknown file were skipped (`trust=True`).
     engine_seconds : float
         CPU time of the engine.
+    evaluation_seconds : float
+        CPU time of the evaluations after each epoch.
+    original_evaluation : EpochEvaluation or None
+        What the original does on the samples given.
+    undone : Epoch or None
+        The epoch that broke a floor and was taken back.
     kernel_path : str
         Which matrix kernels the processor ran; on another path results may differ in the last
         bits, and by them, rarely, in a choice.
@@ -206,6 +151,9 @@ class PruningResult:
     rounding: float
     trusted: bool
     engine_seconds: float
+    evaluation_seconds: float
+    original_evaluation: EpochEvaluation | None = field(repr=False)
+    undone: Epoch | None = field(repr=False)
     kernel_path: str
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -279,12 +227,17 @@ class PruningResult:
             "rounding": self.rounding,
             "trusted": self.trusted,
             "engine_seconds": self.engine_seconds,
+            "evaluation_seconds": self.evaluation_seconds,
+            "original_evaluation": None
+            if self.original_evaluation is None
+            else self.original_evaluation.to_dict(),
             "kernel_path": self.kernel_path,
             "merges": [vars(merge) for merge in self.merges],
-            "trace": [{**vars(epoch), "units": dict(epoch.units)} for epoch in self.trace],
+            "trace": [epoch.to_dict() for epoch in self.trace],
+            "undone": None if self.undone is None else self.undone.to_dict(),
         }
-        finite: dict[str, Any] = _finite(plain)
-        return finite
+        values: dict[str, Any] = finite(plain)
+        return values
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON text."""
@@ -304,12 +257,12 @@ def to_json(plain: Mapping[str, Any]) -> str:
     return json.dumps(plain, indent=2, allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
-    """Replace numbers that JSON does not have."""
+def finite(value: Any) -> Any:
+    """Replace numbers that JSON does not have by None, anywhere in plain values."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     return value

@@ -1,7 +1,8 @@
 """Readable, slow NumPy twins of the compiled core; `docs/method.md` is what both follow.
 
 Nothing here imports the package under test. One module per topic, with the same word as in the
-core: `activation`, `bounds`, `saliency`, `impact`, `energy`, `annealing`, `merge`, `prune`.
+core: `activation`, `bounds`, `saliency`, `impact`, `energy`, `annealing`, `merge`, `prune`. Twins
+of the evaluation: `attacks`, `calibration`, `classification`.
 """
 
 from __future__ import annotations

@@ -44,11 +44,30 @@ class Attacker:
         self._lower = tensor(_shared(_inward(lower, np.float32(np.inf))))
         self._upper = tensor(_shared(_inward(upper, np.float32(-np.inf))))
         self.logits = compiled(self._logits)
+        self._predicted = compiled(self._classes)
         self._direction = compiled(self._gradient_sign)
         self._moved = compiled(_moved)
         self._fan = compiled(_fan)
         self._ball = compiled(_ball)
         self._step = compiled(self._gradient_step)
+
+    def predictions(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict classes where the inputs are, without bringing the logits from the device.
+
+        Parameters
+        ----------
+        x : float32 tensor, shape (samples, *input_shape)
+            Inputs.
+
+        Returns
+        -------
+        classes : int32 tensor, shape (samples,)
+            The largest logit, the first of equal ones; for one logit 1 from 0 on.
+        finite : bool tensor, shape ()
+            Whether all logits are finite; else the classes mean nothing.
+        """
+        classes, finite = self._predicted(tensor(x))
+        return classes, finite
 
     def direction(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the sign of the loss' gradient, and which samples' gradients are all zero.
@@ -153,6 +172,13 @@ class Attacker:
 
     def _logits(self, x: Tensor) -> Tensor:
         return ops.cast(self._model(x, training=False), "float32")
+
+    def _classes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self._logits(x)
+        finite = ops.all(ops.isfinite(logits))
+        if logits.shape[-1] == 1:
+            return ops.cast(logits[:, 0] >= 0.0, "int32"), finite
+        return ops.cast(ops.argmax(logits, axis=-1), "int32"), finite
 
     def _gradient(self, x: Tensor, y: Tensor) -> Tensor:
         def cotangent(logits: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +73,14 @@ def live_config(model: object) -> dict[str, Any]:
     return {"class_name": "Sequential" if sequential else "Functional", "config": config}
 
 
-def rebuild(model: keras.Model, graph: Graph, pruning: _core.Pruning) -> Rebuilt:
+def rebuild(
+    model: keras.Model,
+    graph: Graph,
+    network: _core.Network,
+    kept: Mapping[str, NDArray[np.int64]],
+    *,
+    compiled: bool = True,
+) -> Rebuilt:
     """Make the smaller model; `model` itself is not touched.
 
     Layer names, dtype policies, trainable flags and compile settings are those of `model`; the
@@ -86,15 +94,19 @@ def rebuild(model: keras.Model, graph: Graph, pruning: _core.Pruning) -> Rebuilt
         The model that `graph` was read from.
     graph
         Its network.
-    pruning
-        What a run on that network did.
+    network
+        What a run made of that network.
+    kept
+        The original numbers of the units left, for every layer that lost some.
+    compiled
+        Whether the smaller model is compiled as `model` is.
 
     Raises
     ------
     ModelError
         A layer cannot be rebuilt; the message names it.
     """
-    edits = Edits(graph, pruning.network, pruning.kept)
+    edits = Edits(graph, network, kept)
     cloner = _Cloner(model, edits)
     smaller = cloner.clone_model(model, path="")
     # Top down: to set the flag of a model sets that of every layer in it.
@@ -106,7 +118,8 @@ def rebuild(model: keras.Model, graph: Graph, pruning: _core.Pruning) -> Rebuilt
             clone.trainable = layer.trainable
             if not is_graph_model(layer):
                 rounding = max(rounding, _fill(path, layer, clone, edits))
-    _compile_like(model, smaller)
+    if compiled:
+        _compile_like(model, smaller)
     return Rebuilt(model=smaller, rounding=rounding)
 
 

@@ -17,7 +17,13 @@ from nnprune.keras_io.wording import one_line, shown_path
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["MODEL_SUFFIXES", "check_output", "save_model", "write_text_atomically"]
+__all__ = [
+    "MODEL_SUFFIXES",
+    "check_output",
+    "save_model",
+    "write_atomically",
+    "write_text_atomically",
+]
 
 #: The formats that a model can be written in, by suffix.
 MODEL_SUFFIXES = (".keras", ".h5")
@@ -107,7 +113,7 @@ def save_model(
         else:
             model.save(temporary)
 
-    return _write_atomically(target, write, label=shown_path(path), overwrite=overwrite)
+    return write_atomically(target, write, label=shown_path(path), overwrite=overwrite)
 
 
 def write_text_atomically(
@@ -139,13 +145,30 @@ def write_text_atomically(
     def write(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
-    return _write_atomically(target, write, label=shown_path(path), overwrite=overwrite)
+    return write_atomically(target, write, label=shown_path(path), overwrite=overwrite)
 
 
-def _write_atomically(
+def write_atomically(
     target: Path, write: Callable[[Path], None], *, label: str, overwrite: bool
 ) -> Path:
-    """Let `write` fill a new file beside `target`, then put it there in one step."""
+    """Let `write` fill a new file beside `target`, then put it there in one step.
+
+    Parameters
+    ----------
+    target : Path
+        The file, as `check_output` gives it.
+    write : callable
+        Fills the file whose path it is given.
+    label : str
+        The name that messages use.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written; what was there before is untouched.
+    """
     temporary: Path | None = None
     try:
         temporary = _new_file_beside(target)

@@ -1,1 +1,1 @@
-"""How good, calibrated and robust a model's outputs are; NumPy only."""
+"""What is measured of a model: figures from its outputs, batch by batch, its size and its speed."""
