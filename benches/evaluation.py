@@ -142,7 +142,11 @@ def throughput(workload: Workload) -> dict[str, Any]:
             np.asarray(attacker.pgd(x, y, 8 / 255, steps=7)[0][:1])
 
     found: dict[str, Any] = {"devices": devices(), "backend": backend()}
-    for name, work in (("FGSM", lambda: workload.make((8 / 255,))), ("PGD-7", descend)):
+    works: dict[str, Callable[[], None]] = {
+        "FGSM": lambda: workload.make((8 / 255,)),
+        "PGD-7": descend,
+    }
+    for name, work in works.items():
         work()
         found[f"{name} images/s"] = images / min(timed(work) for _ in range(3))
     found["peak_device_bytes"] = peak_device_bytes()

@@ -170,9 +170,9 @@ def test_a_network_that_is_off_gives_no_gradient() -> None:
     assert np.all(np.asarray(zero))
     np.testing.assert_array_equal(direction, np.zeros((2, 3)))
     # sign(0) = 0: the sample stays; the paper's code takes +1 and clips to [-1, 1].
-    np.testing.assert_array_equal(attacker.move(x, direction, [0.75])[0], x)
+    np.testing.assert_array_equal(attacker.move(x, direction, 0.75), x)
     np.testing.assert_array_equal(
-        attacker.move(x, direction, [0.75], paper_code=True)[0], np.ones((2, 3))
+        attacker.move(x, direction, 0.75, paper_code=True), np.ones((2, 3))
     )
     _, always = attacker.pgd(x, np.zeros(2, np.int64), 0.1, steps=3)
     assert np.all(np.asarray(always))

@@ -210,6 +210,54 @@ def test_comparing_has_a_column_and_a_line_for_each_model(pruned: int) -> None:
     assert ("models compared" in page.text) == (pruned > 1)
 
 
+def test_calibration_tells_every_bin_and_what_the_largest_error_rests_on() -> None:
+    document = classification()
+    page = Page(render(document))
+    for model in document["models"]:
+        told = model["calibration"]
+        assert f"ECE {fmt.percent(told['ece'])} over 15 bins." in page.text
+        assert f"{fmt.percent(told['mce'])} bin of 1 sample " in page.text
+        for entry in told["reliability"]:
+            if entry["count"]:
+                assert (
+                    f"{entry['count']} samples, accuracy {fmt.percent(entry['accuracy'])},"
+                    f" mean confidence {fmt.percent(entry['confidence'])}"
+                ) in page.text
+    table = page.text.split("Calibration and proper scores", 1)[1].split("Size and latency", 1)[0]
+    error = (
+        document["models"][1]["calibration"]["ece"] - document["models"][0]["calibration"]["ece"]
+    )
+    assert fmt.points(error) in table
+    for told in ("over-confident", "0.0821", "0.137", "0.0353", "0.0603", "1.67"):
+        assert told in table
+
+
+def test_sizes_and_times_are_told_against_the_original() -> None:
+    text = Page(render(classification())).text
+    table = text.split("Parameters, arithmetic and files", 1)[1].split("Layers Units", 1)[0]
+    times = "\N{MULTIPLICATION SIGN}"
+    for told in (
+        f"Non-zero parameters 27,550 9,166 3.0{times} smaller",
+        f"Compression ratio 1.00{times} 3.01{times}",
+        f"FLOPs 2 {times} MACs 54,528 18,048",
+        ".keras file 128.2 KiB 131,248 bytes 56.4 KiB",
+        "LiteRT file, gzip",
+        f"Median latency 12.6 \N{MICRO SIGN}s 6.90 \N{MICRO SIGN}s 1.82{times} faster",
+        "Host CPU, not your device. LiteRT 2.3.0 on AMD EPYC 7B13, 1 thread, batch of 1,",
+    ):
+        assert told in table
+
+
+def test_layers_tell_what_went_and_why_the_rest_stayed() -> None:
+    document = classification()
+    document["models"][1]["layers"][0]["units"] = None
+    text = Page(render(document)).text.split("Layers before and after", 1)[1]
+    arrow = " \N{RIGHTWARDS ARROW}"
+    assert f"hidden_2 Dense 96{arrow} 48 12,384{arrow} 3,120 12,288{arrow} 3,072 99.96%" in text
+    assert f"digit Dense 10 650{arrow} 330 640{arrow} 320 100.0% its units are outputs" in text
+    assert "hidden_1 Dense 128" in text
+
+
 def test_regression_shows_errors_and_no_attack() -> None:
     page = Page(render(regression()))
     for told in ("10.4", "11.3", "2.21", "2.32", "0.412", "3.90"):

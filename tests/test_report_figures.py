@@ -70,6 +70,7 @@ def test_ticks_are_round_even_and_within(low: float, length: float, most: int) -
     if not high > low:
         return
     assert 1 <= len(ticks) <= most + 2
+    assert len(nice_ticks(0.0, length, max(most, 3))) >= 2  # an axis from 0 tells its scale
     assert all(low - 1e-6 * length <= tick <= high + 1e-6 * length for tick in ticks)
     steps = [after - before for before, after in itertools.pairwise(ticks)]
     assert all(step == pytest.approx(steps[0], rel=1e-3) for step in steps)

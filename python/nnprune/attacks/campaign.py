@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnprune.attacks.gradient_sign import Attacker, RandomStarts, labels, tensor
+from nnprune.attacks.gradient_sign import Attacker, RandomStarts
 from nnprune.attacks.options import FGSM, PGD, Attack
 from nnprune.gradients import to_numpy
 
@@ -52,7 +52,7 @@ class Campaign:
         self._starts: Sequence[NDArray[np.float32]] = ()
         self._batch = -1
         self._tools: Toolbox | None = None
-        self._fan: tuple[dict[float, Tensor], Mask] | None = None
+        self._direction: tuple[Tensor, Tensor] | None = None
 
     def begin(self, x: Tensor, y: Tensor, starts: Sequence[NDArray[np.float32]]) -> None:
         """Take the next batch.
@@ -66,8 +66,8 @@ class Campaign:
         starts : sequence of float32 array, shape (samples, *input_shape)
             For every restart its random points; empty to start at `x`.
         """
-        self._x, self._y, self._starts = tensor(x), labels(y), starts
-        self._fan = None
+        self._x, self._y, self._starts = x, self._attacker.labels(y), starts
+        self._direction = None
         self._batch += 1
 
     def adversarial(self, epsilon: float) -> Iterator[tuple[Tensor, Mask]]:
@@ -77,13 +77,11 @@ class Campaign:
         """
         attack = self._attack
         if isinstance(attack, FGSM):
-            if self._fan is None:  # one gradient for all epsilons
-                sign, zero = self._attacker.direction(self._x, self._y)
-                moved = self._attacker.move(
-                    self._x, sign, attack.epsilons, paper_code=attack.paper_code
-                )
-                self._fan = dict(zip(attack.epsilons, moved, strict=True)), to_numpy(zero)
-            yield self._fan[0][epsilon], self._fan[1]
+            if self._direction is None:  # one gradient for all epsilons
+                self._direction = self._attacker.direction(self._x, self._y)
+            sign, zero = self._direction
+            moved = self._attacker.move(self._x, sign, epsilon, paper_code=attack.paper_code)
+            yield moved, to_numpy(zero)
         elif isinstance(attack, PGD):
             for start in self._starts or (None,):
                 moved, zero = self._attacker.pgd(

@@ -9,11 +9,11 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
-from nnprune.gradients import compiled, vjp
+from nnprune.gradients import compiled, devices, to_numpy, vjp
 
-__all__ = ["Attacker", "RandomStarts", "labels", "tensor"]
+__all__ = ["Attacker", "RandomStarts"]
 
-# A tensor of the backend; NumPy arrays are taken where one is expected.
+# A tensor of the backend, or a NumPy array.
 Tensor = Any
 
 
@@ -23,6 +23,9 @@ class Attacker:
     The loss is the cross entropy of the logits, its gradient scaled for every sample by a positive
     number: the sign is the same, and it does not vanish where the softmax of a confident model is
     1 in float32, which would make that model look robust.
+
+    On a GPU everything stays there. On a CPU only the model is the backend's work, and the inputs
+    are moved by NumPy, in place: the backend's calls would cost more than the arithmetic.
 
     Parameters
     ----------
@@ -40,16 +43,13 @@ class Attacker:
     def __init__(self, model: Any, lower: ArrayLike, upper: ArrayLike) -> None:
         self._model = model
         self.box = np.asarray(lower, np.float64), np.asarray(upper, np.float64)
+        self._on_host = devices() == ["CPU"]
         # Rounded into the box, where float32 cannot hold its ends.
-        self._lower = tensor(_shared(_inward(lower, np.float32(np.inf))))
-        self._upper = tensor(_shared(_inward(upper, np.float32(-np.inf))))
-        self.logits = compiled(self._logits)
-        self._predicted = compiled(self._classes)
-        self._direction = compiled(self._gradient_sign)
-        self._moved = compiled(_moved)
-        self._fan = compiled(_fan)
-        self._ball = compiled(_ball)
-        self._step = compiled(self._gradient_step)
+        self._lower = self._placed(_shared(_inward(lower, np.float32(np.inf))))
+        self._upper = self._placed(_shared(_inward(upper, np.float32(-np.inf))))
+        self.logits = compiled(self._logits, model)
+        self._predicted = compiled(self._classes, model)
+        self._signs = compiled(self._gradient_sign, model)
 
     def predictions(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Predict classes where the inputs are, without bringing the logits from the device.
@@ -61,12 +61,15 @@ class Attacker:
 
         Returns
         -------
-        classes : int32 tensor, shape (samples,)
+        classes : integer tensor, shape (samples,)
             The largest logit, the first of equal ones; for one logit 1 from 0 on.
         finite : bool tensor, shape ()
             Whether all logits are finite; else the classes mean nothing.
         """
-        classes, finite = self._predicted(tensor(x))
+        if self._on_host:
+            logits = to_numpy(self.logits(x))
+            return _largest(logits), np.isfinite(logits).all()
+        classes, finite = self._predicted(x)
         return classes, finite
 
     def direction(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,13 +89,15 @@ class Attacker:
         zero : bool tensor, shape (samples,)
             Whether the attack has nothing to go by.
         """
-        sign, zero = self._direction(tensor(x), labels(y))
-        return sign, zero
+        sign = self._sign(self._placed(x), self.labels(y))
+        if self._on_host:
+            return sign, ~np.any(sign.reshape(len(sign), -1), axis=1)
+        return sign, ops.all(ops.equal(sign, 0.0), axis=tuple(range(1, len(sign.shape))))
 
     def move(
-        self, x: Tensor, direction: Tensor, epsilons: Sequence[float], *, paper_code: bool = False
-    ) -> list[Tensor]:
-        """Move inputs along a direction by each epsilon and clip them to the box: FGSM.
+        self, x: Tensor, direction: Tensor, epsilon: float, *, paper_code: bool = False
+    ) -> Tensor:
+        """Move inputs along a direction by epsilon and clip them to the box: FGSM.
 
         Parameters
         ----------
@@ -100,27 +105,26 @@ class Attacker:
             Inputs.
         direction : float32 tensor, shape (samples, *input_shape)
             The sign of the gradient.
-        epsilons : sequence of float
-            Lengths.
+        epsilon : float
+            The length.
         paper_code : bool, default False
             Take 1 where the direction is 0, and clip to [-1, 1].
         """
-        lengths = [tensor(np.float32(epsilon)) for epsilon in epsilons]
         lower, upper = self._lower, self._upper
         if paper_code:
-            direction = ops.where(ops.equal(direction, 0.0), 1.0, direction)
-            lower, upper = tensor(np.float32(-1.0)), tensor(np.float32(1.0))
-        moved: list[Tensor] = self._fan(tensor(x), direction, lengths, lower, upper)
-        return moved
+            where = np.where if self._on_host else ops.where
+            direction = where(direction == 0.0, np.float32(1.0), direction)
+            lower, upper = np.float32(-1.0), np.float32(1.0)
+        return self._moved(self._placed(x), direction, epsilon, lower, upper)
 
     def fgsm(self, x: Tensor, y: Tensor, epsilons: Sequence[float]) -> list[Tensor]:
         """Make the adversarial inputs for many epsilons from one gradient.
 
         `clip(x + epsilon sign(gradient), lower, upper)`, with sign(0) = 0.
         """
-        x = tensor(x)
-        direction, _ = self.direction(x, y)
-        return self.move(x, direction, epsilons)
+        x = self._placed(x)
+        direction = self._sign(x, self.labels(y))
+        return [self.move(x, direction, epsilon) for epsilon in epsilons]
 
     def pgd(
         self,
@@ -157,21 +161,52 @@ class Attacker:
         zero : bool tensor, shape (samples,)
             Samples whose gradient was all zero from the first step on.
         """
-        x, y = tensor(x), labels(y)
-        lower, upper = self._ball(x, np.float32(epsilon), self._lower, self._upper)
+        x, y = self._placed(x), self.labels(y)
+        larger, smaller = (np.maximum, np.minimum) if self._on_host else (ops.maximum, ops.minimum)
+        lower = larger(x - np.float32(epsilon), self._lower)
+        upper = smaller(x + np.float32(epsilon), self._upper)
         moved = x
         if start is not None:
-            moved = self._moved(x, tensor(start), np.float32(epsilon), lower, upper)
-        length = np.float32(epsilon / 4 if step_size is None else step_size)
+            moved = self._moved(x, self._placed(start), epsilon, lower, upper)
+        length = epsilon / 4 if step_size is None else step_size
         # Without a gradient a sample stays where it is, and has none at the next step either.
-        sign, zero = self._direction(moved, y)
+        sign, zero = self.direction(moved, y)
         moved = self._moved(moved, sign, length, lower, upper)
         for _ in range(steps - 1):
-            moved = self._step(moved, y, length, lower, upper)
+            moved = self._moved(moved, self._sign(moved, y), length, lower, upper)
         return moved, zero
 
+    def labels(self, y: Any) -> Tensor:
+        """Bring labels to where the model computes."""
+        return ops.convert_to_tensor(y, dtype="int32") if isinstance(y, np.ndarray) else y
+
+    def _placed(self, x: Any) -> Tensor:
+        """Bring inputs to where they are moved."""
+        if self._on_host:
+            return x if isinstance(x, np.ndarray | np.generic) else to_numpy(x)
+        return ops.convert_to_tensor(x, dtype="float32") if isinstance(x, np.ndarray) else x
+
+    def _sign(self, x: Tensor, y: Tensor) -> Tensor:
+        sign = self._signs(x, y)
+        return to_numpy(sign) if self._on_host else sign
+
+    def _moved(
+        self, x: Tensor, direction: Tensor, length: float, lower: Tensor, upper: Tensor
+    ) -> Tensor:
+        step = np.float32(length)
+        if not self._on_host:
+            return ops.minimum(ops.maximum(x + step * direction, lower), upper)
+        moved = np.multiply(direction, step, dtype=np.float32)
+        np.add(moved, x, out=moved)
+        if np.ndim(lower) == np.ndim(upper) == 0:  # each is the faster way for its kind
+            return np.clip(moved, lower, upper, out=moved)
+        np.maximum(moved, lower, out=moved)
+        return np.minimum(moved, upper, out=moved)
+
     def _logits(self, x: Tensor) -> Tensor:
-        return ops.cast(self._model(x, training=False), "float32")
+        logits = ops.cast(self._model(x, training=False), "float32")
+        # A single logit may come without an axis of its own.
+        return logits[:, None] if len(logits.shape) == 1 else logits
 
     def _classes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         logits = self._logits(x)
@@ -180,21 +215,12 @@ class Attacker:
             return ops.cast(logits[:, 0] >= 0.0, "int32"), finite
         return ops.cast(ops.argmax(logits, axis=-1), "int32"), finite
 
-    def _gradient(self, x: Tensor, y: Tensor) -> Tensor:
+    def _gradient_sign(self, x: Tensor, y: Tensor) -> Tensor:
         def cotangent(logits: Tensor) -> Tensor:
             return _scaled_loss_gradient(logits, y)
 
-        return vjp(self._logits, x, cotangent)[1]
-
-    def _gradient_sign(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        gradient = self._gradient(x, y)
-        zero = ops.all(ops.equal(gradient, 0.0), axis=tuple(range(1, len(gradient.shape))))
-        return ops.sign(gradient), zero
-
-    def _gradient_step(
-        self, x: Tensor, y: Tensor, length: Tensor, lower: Tensor, upper: Tensor
-    ) -> Tensor:
-        return _moved(x, ops.sign(self._gradient(x, y)), length, lower, upper)
+        # NaN, as of a square root at 0, points nowhere.
+        return ops.nan_to_num(ops.sign(vjp(self._logits, x, cotangent)[1]), nan=0.0)
 
 
 class RandomStarts:
@@ -222,16 +248,10 @@ class RandomStarts:
         ]
 
 
-def tensor(x: Any) -> Tensor:
-    """Bring a NumPy array of numbers to the backend's device, as float32."""
-    return (
-        ops.convert_to_tensor(x, dtype="float32") if isinstance(x, np.generic | np.ndarray) else x
-    )
-
-
-def labels(y: Any) -> Tensor:
-    """Bring a NumPy array of labels to the backend's device."""
-    return ops.convert_to_tensor(y, dtype="int32") if isinstance(y, np.ndarray) else y
+def _largest(logits: NDArray[np.float32]) -> NDArray[np.int64]:
+    if logits.shape[-1] == 1:
+        return (logits[:, 0] >= 0.0).astype(np.int64)
+    return np.asarray(np.argmax(logits, axis=-1), np.int64)
 
 
 def _inward(end: ArrayLike, inner: np.float32) -> NDArray[np.float32]:
@@ -242,24 +262,9 @@ def _inward(end: ArrayLike, inner: np.float32) -> NDArray[np.float32]:
 
 
 def _shared(end: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Make one number of an end that all features share: backends broadcast that much faster."""
-    first = end.reshape(-1)[0]
+    """Make one number of an end that all features share, which is cheaper to clip to."""
+    first = end.reshape(-1)[:1].reshape(())
     return first if np.all(end == first) else end
-
-
-def _moved(x: Tensor, direction: Tensor, length: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    return ops.minimum(ops.maximum(x + length * direction, lower), upper)
-
-
-def _fan(
-    x: Tensor, direction: Tensor, lengths: list[Tensor], lower: Tensor, upper: Tensor
-) -> list[Tensor]:
-    """Move by every length, in one call: beside a small model the calls are what takes time."""
-    return [_moved(x, direction, length, lower, upper) for length in lengths]
-
-
-def _ball(x: Tensor, epsilon: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    return ops.maximum(x - epsilon, lower), ops.minimum(x + epsilon, upper)
 
 
 def _scaled_loss_gradient(logits: Tensor, y: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def _value(entry: Entry, key: str) -> Any:
     return (_calibration(entry) or {}).get(key)
 
 
-def _fraction(models: Sequence[Entry], name: str, key: str, detail: str = "") -> Figure:
+def _fraction(models: Sequence[Entry], name: str, key: str, detail: str) -> Figure:
     """Return a fraction of which less is better."""
     compared = reference(models) is not None
     return fractions(name, [_value(e, key) for e in models], compared=compared, detail=detail)
@@ -63,9 +63,8 @@ def _figures(models: Sequence[Entry]) -> list[Figure]:
     quality = [entry.record["quality"] or {} for entry in models]
     return [
         calibration_figure(models),
-        _largest_error(models),
         _fraction(models, "ECE", "ece_center", "bin centres"),
-        _fraction(models, "MCE", "mce_center", "bin centres"),
+        *_largest_errors(models),
         plain("Accuracy", [_percent(_value(entry, "accuracy")) for entry in models]),
         plain("Mean confidence", [_percent(_value(e, "mean_confidence")) for e in models]),
         plain("Tendency", [_value(entry, "sign") for entry in models]),
@@ -87,15 +86,19 @@ def _figures(models: Sequence[Entry]) -> list[Figure]:
     ]
 
 
-def _largest_error(models: Sequence[Entry]) -> Figure:
-    """Return the largest error of a bin, with the number of samples that it rests on."""
-    figure = _fraction(models, "MCE", "mce")
-    counts = [_value(entry, "mce_count") for entry in models]
-    cells = (
-        None if cell is None else Cell(value=cell.value, notes=(_bin(size),), change=cell.change)
-        for cell, size in zip(figure.cells, counts, strict=True)
+def _largest_errors(models: Sequence[Entry]) -> list[Figure]:
+    """Return the largest error of a bin, with the number of samples that it rests on.
+
+    No change is told: of two bins with a handful of samples each it would be noise.
+    """
+    sizes = [_value(entry, "mce_count") for entry in models]
+    told = [_percent(_value(entry, "mce")) for entry in models]
+    cells = tuple(
+        None if error is None else Cell(value=error, notes=(_bin(size),))
+        for error, size in zip(told, sizes, strict=True)
     )
-    return Figure(name=figure.name, cells=tuple(cells))
+    centred = [_percent(_value(entry, "mce_center")) for entry in models]
+    return [Figure(name="MCE", cells=cells), plain("MCE", centred, "bin centres")]
 
 
 def _bin(size: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from nnprune.report import format as fmt
 
-__all__ = ["facts"]
+__all__ = ["facts", "moment"]
 
 _LABELS = {
     "integers": "whole numbers",

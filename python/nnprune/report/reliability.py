@@ -62,7 +62,7 @@ def reliability_diagram(
 
 def _frame(across: Scale, up: Scale, tall: Scale) -> Markup:
     """Return lines, ticks and titles of both panels."""
-    counts = nice_ticks(0.0, tall.high, 2, whole=True)
+    counts = nice_ticks(0.0, tall.high, 3, whole=True)
     pieces = [_across(across, up(at), "grid" if at else "axis") for at in _QUARTERS]
     pieces += [_across(across, tall(at), "grid" if at else "axis") for at in counts]
     pieces += [text(_LEFT - 7, up(at) + 4, fmt.percent_tick(at), anchor="end") for at in _QUARTERS]
