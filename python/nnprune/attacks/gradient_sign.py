@@ -49,7 +49,7 @@ class Attacker:
         self._upper = self._placed(_shared(_inward(upper, np.float32(-np.inf))))
         self.logits = compiled(self._logits, model)
         self._predicted = compiled(self._classes, model)
-        self._signs = compiled(self._gradient_sign, model)
+        self._slope = compiled(self._gradient, model)
 
     def predictions(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Predict classes where the inputs are, without bringing the logits from the device.
@@ -187,8 +187,9 @@ class Attacker:
         return ops.convert_to_tensor(x, dtype="float32") if isinstance(x, np.ndarray) else x
 
     def _sign(self, x: Tensor, y: Tensor) -> Tensor:
-        sign = self._signs(x, y)
-        return to_numpy(sign) if self._on_host else sign
+        gradient = self._slope(x, y)
+        # NumPy's is ten times as fast as TensorFlow's on a CPU.
+        return np.sign(to_numpy(gradient)) if self._on_host else ops.sign(gradient)
 
     def _moved(
         self, x: Tensor, direction: Tensor, length: float, lower: Tensor, upper: Tensor
@@ -215,7 +216,7 @@ class Attacker:
             return ops.cast(logits[:, 0] >= 0.0, "int32"), finite
         return ops.cast(ops.argmax(logits, axis=-1), "int32"), finite
 
-    def _gradient_sign(self, x: Tensor, y: Tensor) -> Tensor:
+    def _gradient(self, x: Tensor, y: Tensor) -> Tensor:
         def cotangent(logits: Tensor) -> Tensor:
             return _scaled_loss_gradient(logits, y)
 
