@@ -6,9 +6,11 @@ The data only report and stop; which units go is decided without them.
 from __future__ import annotations
 
 import time
+import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,8 @@ from nnprune import _core
 from nnprune.attacks.options import FGSM, Attack
 from nnprune.datasets.evaluation_data import EvaluationData
 from nnprune.datasets.sources import open_data
-from nnprune.errors import ConfigError, ModelError
+from nnprune.errors import ConfigError, DataError, ModelError
+from nnprune.evaluation.doubts import doubts_about_epsilons
 from nnprune.evaluation.robustness import RobustCounts, labelled
 from nnprune.evaluation.settings import check_attacks
 from nnprune.evaluation.subject import (
@@ -39,6 +42,11 @@ __all__ = ["Floors", "Supervision", "Supervisor"]
 # Those of the main paper's figures.
 _DEFAULT_ATTACKS = (FGSM((0.01, 0.05)),)
 _BATCH_SIZE = 256
+_CHANGED = (
+    "evaluate: the samples are not the same, or not in the same order, as in the first pass over "
+    "them; switch shuffling (shuffle=False, or reshuffle_each_iteration=False) and random "
+    "augmentation off"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +135,20 @@ class Supervision:
         chosen = _DEFAULT_ATTACKS if attacks is None else tuple(attacks)
         if floors.robust_accuracy is not None and not chosen:
             raise ConfigError("stop_if_robust_accuracy_below: needs an attack, got attacks=()")
+        if hasattr(evaluate, "__next__"):
+            raise DataError(
+                "evaluate: an iterator can be read only once, and the samples are read after every "
+                "epoch; give arrays, a tf.data.Dataset or another object that can be read again"
+            )
         data = evaluate if isinstance(evaluate, EvaluationData) else open_data(evaluate)
         return cls(data=data, attacks=chosen, floors=floors)
+
+
+class _Seen(NamedTuple):
+    """A batch of the first pass: the checksum of its inputs, and what the original predicts."""
+
+    crc: int
+    predictions: NDArray[np.int64]
 
 
 class Supervisor:
@@ -154,17 +174,20 @@ class Supervisor:
     """
 
     def __init__(self, supervision: Supervision, opened: OpenedModel, box: InputBox) -> None:
-        from nnprune.keras_io.logits import logits_model
+        from nnprune.keras_io.logits import logits_model, loss_task
         from nnprune.keras_io.masked import MaskedModel
 
         logits = logits_model(opened.model)
-        if task_of(opened, logits, None) != "classification":
+        # Where the model does not tell, samples to watch it with say that it is a classifier.
+        if task_of(opened, logits, loss_task(opened.model) or "classification") != "classification":
             raise ModelError(
                 f"model '{opened.model.name}': only classifiers can be watched while they are "
                 "pruned; leave evaluate out"
             )
         if supervision.attacks:
             check_attackable(opened)
+        for doubt in doubts_about_epsilons(supervision.attacks, box):
+            warnings.warn(doubt, UserWarning, stacklevel=3)
         self._supervision = supervision
         self._box = box
         self._masked = MaskedModel(opened.model, opened.graph)
@@ -172,7 +195,7 @@ class Supervisor:
         self._expectation = expectation_of(logits, "classification", box)
         supervision.data.check(self._expectation)
         self.cpu_seconds = 0.0
-        self._original_predictions: list[NDArray[np.int64]] = []
+        self._first_pass: list[_Seen] = []
         self.original = self.measure(opened.graph.network)
         broken = supervision.floors.broken_by(self.original)
         if broken is not None:
@@ -188,19 +211,21 @@ class Supervisor:
             name: RobustCounts(attack, {"": subject}, None)
             for name, attack in labelled(self._supervision.attacks).items()
         }
-        first_time = not self._original_predictions
+        first_time = not self._first_pass
         samples = correct = agreeing = 0
         batches = self._supervision.data.batches(self._expectation, _BATCH_SIZE)
         for number, (x, labels) in enumerate(batches):
             y = labels.astype(np.int64, copy=False)
             predicted = predictions(subject.outputs(x))
             if first_time:
-                self._original_predictions.append(predicted)
+                self._first_pass.append(_Seen(zlib.crc32(x.data), predicted))
             samples += len(y)
             correct += int(np.sum(predicted == y))
-            agreeing += int(np.sum(predicted == self._original_predictions[number]))
+            agreeing += int(np.sum(predicted == self._original_predictions(number, x)))
             for count in counts.values():
                 count.add(x, y, {"": predicted})
+        if not first_time and samples != self.original.samples:  # whole batches are missing
+            raise DataError(_CHANGED)
         robust = [
             RobustInstances(attack=name, epsilon=point.epsilon, instances=point.white_box)
             for name, count in counts.items()
@@ -220,11 +245,14 @@ class Supervisor:
             return None
         return self._supervision.floors.broken_by(epoch.evaluation)
 
-    def _following(self, network: _core.Network) -> Subject:
-        from nnprune.gradients import backend
+    def _original_predictions(self, number: int, x: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return what the original predicts for a batch."""
+        if number >= len(self._first_pass) or self._first_pass[number].crc != zlib.crc32(x.data):
+            raise DataError(_CHANGED)
+        return self._first_pass[number].predictions
 
+    def _following(self, network: _core.Network) -> Subject:
         logits = self._masked.follow(network)
-        # What JAX has compiled keeps the weights of its first call.
-        if self._subject is None or self._subject.logits is not logits or backend() == "jax":
+        if self._subject is None or self._subject.logits is not logits:
             self._subject = subject_of(logits, self._box)
         return self._subject

@@ -64,7 +64,8 @@ class PGD:
     steps : int, default 7
         Gradient steps.
     step_size : float, optional
-        Length of a step; a quarter of epsilon by default (2/255 for 8/255, as in the source).
+        Length of a step; by default a quarter of epsilon (2/255 for 8/255, as in the source), and
+        with fewer than seven steps so much more that they lead as far together.
     random_start : bool, default True
         Start at a random point of the epsilon ball, not at the sample.
     restarts : int, default 1

@@ -153,13 +153,14 @@ def _check_report(report: Path | None, *, overwrite: bool) -> None:
 
 
 def _show(found: Any, report: Path | None, *, overwrite: bool, json: bool, quiet: bool) -> None:
-    if report is not None:
-        found.save_report(report, overwrite=overwrite)
+    """Print what was found, then write the report: if that fails, the figures are not lost."""
     if json:
         print(found.to_json())
     elif not quiet:
         print(found.summary())
-        if report is not None:
+    if report is not None:
+        found.save_report(report, overwrite=overwrite)
+        if not (json or quiet):
             print(f"report written to {report}")
 
 

@@ -66,7 +66,9 @@ def report(
 ) -> None:
     """Make the HTML report of an evaluation from its JSON."""
     from nnprune.evaluation.document import Evaluation
+    from nnprune.keras_io.save import check_output
 
+    check_output(output, overwrite=overwrite, suffixes=(".html", ".htm"))
     document = json_file("JSON", evaluation)
     print(f"written to {Evaluation(document=document).save_report(output, overwrite=overwrite)}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -201,7 +201,7 @@ def _candidates(models: Any) -> list[Candidate]:
     """Take the models to compare, with the labels that they were given."""
     if isinstance(models, Mapping):
         found = [Candidate(model=one, label=str(label)) for label, one in models.items()]
-    elif isinstance(models, list | tuple):
+    elif isinstance(models, Iterable) and not isinstance(models, str):
         found = [Candidate(model=one) for one in models]
     else:
         raise ConfigError(f"models: expected a list or mapping of models, got {models!r}")
@@ -234,8 +234,7 @@ def _measure(
     started = time.perf_counter()
     entries = open_all(candidates, original, trust=settings.trust)
     first = entries[0]
-    for entry in entries[1:]:
-        check_alike(first.opened, entry.opened)
+    check_alike({entry.label: entry.opened for entry in entries})
     box = input_box_of(first.opened, settings.input_bounds)
     task = _task(entries, settings.task, needed=data is not None)
     attacks = () if data is None else _attacks(task, settings.attacks, entries)

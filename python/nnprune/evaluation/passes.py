@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +77,8 @@ def classify(
         y = labels.astype(np.int64, copy=False)
         clean: dict[str, NDArray[np.int64]] = {}
         for label, subject in subjects.items():
-            logits = _checked(label, subject.outputs(x))
+            with _naming(label):
+                logits = check_logits(subject.outputs(x))
             clean[label] = predictions(logits)
             first = clean[original] if original is not None and label != original else None
             quality[label].add(logits, y, first)
@@ -118,13 +120,16 @@ def regress(
         outputs = {label: subject.outputs(x) for label, subject in subjects.items()}
         for label, values in outputs.items():
             first = outputs[original] if original is not None and label != original else None
-            totals[label].add(values, y, first)
+            with _naming(label):
+                totals[label].add(values, y, first)
         tell(len(y))
     return {label: total.result() for label, total in totals.items()}
 
 
-def _checked(label: str, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+@contextlib.contextmanager
+def _naming(label: str) -> Iterator[None]:
+    """Say in errors which model they are about."""
     try:
-        return check_logits(logits)
+        yield
     except ModelError as error:
         raise ModelError(f"{label}: {error}") from None

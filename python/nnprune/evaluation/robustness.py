@@ -17,7 +17,6 @@ from nnprune.metrics.robustness import (
     RobustPoint,
     reliability_flags,
     retention,
-    robust_instances,
 )
 
 if TYPE_CHECKING:
@@ -29,15 +28,31 @@ Mask = NDArray[np.bool_]
 
 
 def labelled(attacks: Sequence[Attack]) -> dict[str, Attack]:
-    """Give every attack a label of its own: those that would share one are numbered."""
+    """Give every attack a label of its own.
+
+    Those that differ in their epsilons only are one; others that would share a label are numbered.
+    """
     found: dict[str, Attack] = {}
-    for attack in attacks:
+    for attack in _joined(attacks):
         label, number = attack.label, 1
         while label in found:
             number += 1
             label = f"{attack.label} ({number})"
         found[label] = attack
     return found
+
+
+def _joined(attacks: Sequence[Attack]) -> list[Attack]:
+    epsilons: dict[str, list[float]] = {}
+    first: dict[str, Attack] = {}
+    for attack in attacks:
+        options = f"{attack.kind} {attack_to_dict(attack)}"
+        first.setdefault(options, attack)
+        epsilons.setdefault(options, []).extend(attack.epsilons)
+    return [
+        type(attack)(epsilons[options], **attack_to_dict(attack))
+        for options, attack in first.items()
+    ]
 
 
 class RobustCounts:
@@ -58,7 +73,10 @@ class RobustCounts:
         self, attack: Attack, subjects: Mapping[str, Subject], original: str | None
     ) -> None:
         from nnprune.attacks.campaign import Campaign, starts_of
+        from nnprune.gradients import backend
 
+        # JAX compiles anew for every number of samples: there no sample is left out.
+        self._attack_all = backend() == "jax"
         self._attack = attack
         self._subjects = subjects
         self._original = original
@@ -103,6 +121,7 @@ class RobustCounts:
             chosen = np.logical_or.reduce([correct[victim] for victim in victims])
             if not chosen.any():
                 continue
+            chosen |= self._attack_all
             campaign = self._campaigns[label]
             campaign.begin(x[chosen], y[chosen], [start[chosen] for start in starts])
             for epsilon in self._attack.epsilons:
@@ -138,16 +157,14 @@ class RobustCounts:
         right: Mapping[str, Mask],
         campaign: Campaign,
     ) -> None:
-        """Add the robust instances of one epsilon; `right` tells who was right without attack."""
+        """Add the robust instances of one epsilon (eq. 1); `right` tells who was right before."""
         robust = {victim: mask.copy() for victim, mask in right.items()}
         always_zero = right[label].copy()
         # An epsilon of 0 leaves the inputs as they are.
         for moved, zero in campaign.adversarial(epsilon) if epsilon > 0.0 else ():
             always_zero &= zero
             for victim, mask in robust.items():
-                mask &= robust_instances(
-                    np.where(right[victim], y, -1), self._subjects[victim].predictions(moved), y
-                )
+                mask &= self._subjects[victim].predictions(moved) == y
         self._white_box[label, epsilon] += int(robust.pop(label).sum())
         if epsilon > 0.0:
             self._zero[label, epsilon] += int(always_zero.sum())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from nnprune.errors import BackendError
 from nnprune.evaluation.passes import Classified
 from nnprune.metrics.regression import RegressionQuality
 from nnprune.metrics.size import layer_table, measure_size
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from nnprune.keras_io.logits import LogitsModel
     from nnprune.keras_io.opened import OpenedModel
 
-__all__ = ["absent_sections", "model_section"]
+__all__ = ["absent_sections", "check_litert", "model_section"]
 
 
 def absent_sections(
@@ -42,6 +43,27 @@ def absent_sections(
             "--trace run.json)"
         )
     return found
+
+
+def check_litert() -> None:
+    """Find out, before any long work, whether models can be measured as LiteRT.
+
+    Raises
+    ------
+    MissingExtraError
+        ai-edge-litert is not installed.
+    BackendError
+        Keras runs on another backend than TensorFlow.
+    """
+    from nnprune.gradients import backend
+    from nnprune.keras_io.litert_runtime import litert_version
+
+    litert_version()
+    if backend() != "tensorflow":
+        raise BackendError(
+            f"LiteRT files are made on the Keras backend 'tensorflow' only, not on '{backend()}'; "
+            "leave litert out, or set KERAS_BACKEND to tensorflow before Keras is imported"
+        )
 
 
 def model_section(

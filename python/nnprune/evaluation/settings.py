@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from nnprune.attacks.options import Attack
 from nnprune.errors import ConfigError
+from nnprune.evaluation.subject import Task
 from nnprune.metrics.calibration import CalibrationTotals
 
 __all__ = ["Settings", "check_attacks", "check_batch_size"]
@@ -21,7 +22,7 @@ class Settings:
 
     attacks: Sequence[Attack] | None
     input_bounds: Any
-    task: str | None
+    task: Any
     bins: int
     batch_size: int
     litert: bool
@@ -34,6 +35,8 @@ class Settings:
         CalibrationTotals(self.bins)
         check_batch_size(self.batch_size)
         check_attacks(self.attacks)
+        if self.task not in (None, *get_args(Task)):
+            raise ConfigError(f"task: expected 'classification' or 'regression', got {self.task!r}")
 
 
 def check_batch_size(size: Any) -> None:

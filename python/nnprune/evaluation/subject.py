@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnprune.datasets.expectation import Expectation
-from nnprune.errors import ConfigError, ModelError
+from nnprune.errors import ModelError
 
 if TYPE_CHECKING:
     from nnprune.attacks.gradient_sign import Attacker
@@ -79,7 +80,7 @@ def subject_of(logits: LogitsModel, box: InputBox) -> Subject:
     return Subject(logits=logits, attacker=attacker)
 
 
-def task_of(opened: OpenedModel, logits: LogitsModel, wanted: str | None) -> Task:
+def task_of(opened: OpenedModel, logits: LogitsModel, wanted: Task | None) -> Task:
     """Find out whether a model classifies, from its head and its loss.
 
     Parameters
@@ -93,20 +94,16 @@ def task_of(opened: OpenedModel, logits: LogitsModel, wanted: str | None) -> Tas
 
     Raises
     ------
-    ConfigError
-        `wanted` is something else.
     ModelError
         The model does not tell, or does not fit what is wanted; the message says what to do.
     """
     from nnprune.keras_io.logits import loss_task
 
-    if wanted not in (None, "classification", "regression"):
-        raise ConfigError(f"task: expected 'classification' or 'regression', got {wanted!r}")
     name = opened.model.name
     found = wanted or ("classification" if logits.head == "softmax" else loss_task(opened.model))
     if found is None and logits.head == "sigmoid":
         found = "classification"
-    if found is None:
+    if found is None and logits.head == "logits":
         raise ModelError(
             f"model '{name}': its last layer '{logits.layer}' has neither softmax nor sigmoid, and "
             "the model is not compiled with a loss that tells its task; give "
@@ -137,8 +134,13 @@ def expectation_of(logits: LogitsModel, task: Task, box: InputBox) -> Expectatio
     )
 
 
-def check_alike(original: OpenedModel, smaller: OpenedModel) -> None:
-    """Make sure that two models take the same inputs and give outputs of the same shape.
+def check_alike(models: Mapping[str, OpenedModel]) -> None:
+    """Make sure that models take the same inputs and give outputs of the same shape.
+
+    Parameters
+    ----------
+    models : mapping of str to OpenedModel
+        The models by their labels.
 
     Raises
     ------
@@ -146,15 +148,17 @@ def check_alike(original: OpenedModel, smaller: OpenedModel) -> None:
         They do not.
     """
     for kind in ("inputs", "outputs"):
-        shapes = [
-            [tuple(tensor.shape[1:]) for tensor in getattr(opened.model, kind)]
-            for opened in (original, smaller)
-        ]
-        if shapes[0] != shapes[1]:
-            raise ModelError(
-                f"model '{smaller.model.name}' has {kind} of shape {shapes[1]}, the original of "
-                f"{shapes[0]}: it is not a pruned version of it"
-            )
+        shapes = {
+            label: [tuple(tensor.shape[1:]) for tensor in getattr(opened.model, kind)]
+            for label, opened in models.items()
+        }
+        first, *others = shapes
+        for label in others:
+            if shapes[label] != shapes[first]:
+                raise ModelError(
+                    f"{label} has {kind} of shape {shapes[label]}, {first} of shape "
+                    f"{shapes[first]}: give versions of the same model"
+                )
 
 
 def check_attackable(opened: OpenedModel) -> None:
