@@ -121,24 +121,52 @@ _BACKENDS: dict[str, Callable[[Any, Tensor, Any], tuple[Tensor, Tensor]]] = {
 }
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], model: keras.Model | None = None) -> Callable[..., Any]:
     """Let the backend compile a function of tensors: `tf.function`, `jax.jit`, plain for PyTorch.
 
-    Weights that the function reads are those at its first call on JAX; the two others see later
-    changes.
+    Parameters
+    ----------
+    function : callable
+        Maps tensors to tensors, samples along the first axis; then also NumPy arrays.
+    model : keras.Model, optional
+        The model that the function computes with, if any: its weights are those at each call.
+
+    Returns
+    -------
+    callable
+        Takes and gives what the function does.
     """
     name = backend()
     if name == "tensorflow":
         return _compiled_tensorflow(function)
     if name == "jax":
-        import jax
-
-        return jax.jit(function)  # type: ignore[no-any-return]
+        return _compiled_jax(function, [] if model is None else model.variables)
     if name == "torch":
-        import torch
-
-        return torch.no_grad()(function)  # type: ignore[no-any-return]
+        return _plain_torch(function)
     return function
+
+
+def _compiled_jax(function: Callable[..., Any], variables: list[Any]) -> Callable[..., Any]:
+    """Hand the weights over at every call: else they would be those of the first for ever."""
+    import jax
+
+    def stateless(values: list[Tensor], *arguments: Any) -> Any:
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+            return function(*arguments)
+
+    traced = jax.jit(stateless)
+    return lambda *arguments: traced([variable.value for variable in variables], *arguments)
+
+
+def _plain_torch(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Call a function on tensors, without a record of them beyond `vjp`."""
+    import torch
+
+    def call(*arguments: Any) -> Any:
+        with torch.no_grad():
+            return function(*map(keras.ops.convert_to_tensor, arguments))
+
+    return call
 
 
 def _compiled_tensorflow(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -67,7 +67,8 @@ class Calibration:
     sign : {"over-confident", "under-confident", "even"}
         Whether mean confidence is above, below or at accuracy (within 1e-12).
     reliability : tuple of ReliabilityBin
-        All bins, empty ones too, by rising confidence.
+        All bins, empty ones too, by rising confidence; of detections only those that the score
+        threshold leaves open.
     """
 
     bins: int
@@ -163,10 +164,36 @@ class CalibrationTotals:
             confidences, correct = shares[:, 1], truth == 1
         else:
             confidences, correct = np.max(shares, axis=1), predictions(outputs) == truth
-        places = bin_of(confidences, self._bins)
+        self.add_confidences(confidences, correct)
+
+    def add_confidences(self, confidences: ArrayLike, correct: ArrayLike) -> None:
+        """Take in samples, or detections, whose confidence is known.
+
+        Parameters
+        ----------
+        confidences : array of float, shape [samples]
+            In [0, 1].
+        correct : array of bool, shape [samples]
+            Which are right.
+
+        Raises
+        ------
+        DataError
+            Confidences are out of range, or the two are not of the same length.
+        """
+        shares, right = np.asarray(confidences, dtype=np.float64), np.asarray(correct)
+        if shares.ndim != 1 or right.shape != shares.shape or right.dtype != np.bool_:
+            raise DataError(
+                "calibration: expected one confidence and one truth value for each sample; got "
+                f"{shares.dtype} of shape {list(shares.shape)} and {right.dtype} of shape "
+                f"{list(right.shape)}"
+            )
+        if not np.all((shares >= 0.0) & (shares <= 1.0)):  # NaN is neither
+            raise DataError("calibration: confidences must be from 0 to 1")
+        places = bin_of(shares, self._bins)
         self._counts += np.bincount(places, minlength=self._bins)
-        self._correct += np.bincount(places[correct], minlength=self._bins)
-        self._confidence += np.bincount(places, weights=confidences, minlength=self._bins)
+        self._correct += np.bincount(places[right], minlength=self._bins)
+        self._confidence += np.bincount(places, weights=shares, minlength=self._bins)
 
     def result(self, mce_min_count: int = 1) -> Calibration:
         """Return the calibration over all batches.
