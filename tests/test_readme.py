@@ -39,4 +39,4 @@ def test_the_example_runs(
     assert isinstance(upper, list)
     assert len(lower) == len(upper) == 3
     assert "4 units" in capsys.readouterr().out
-    assert "PGD-7" in Path("report.html").read_text(encoding="utf-8")
+    assert "FGSM" in Path("report.html").read_text(encoding="utf-8")

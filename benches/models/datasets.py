@@ -162,7 +162,6 @@ def _present(name: str, contents: str) -> Path:
     path = folder() / f"{name}.npz"
     if not path.is_file():
         raise MissingDataError(
-            f"no data set {path}: set NNPRUNE_DATA to the folder that holds {name}.npz "
-            f"({contents})"
+            f"no data set {path}: set NNPRUNE_DATA to the folder that holds {name}.npz ({contents})"
         )
     return path
