@@ -2,8 +2,9 @@
 
 `prune` makes a trained model physically smaller without any data; `inspect` tells what could be
 pruned; `evaluate` and `compare` say what that did to accuracy, robustness, calibration and size;
-`export` writes LiteRT and ONNX. Importing this package imports neither Keras nor TensorFlow, and
-its own parts only when they are used: a deployment script should not pay for what it does not call.
+`sweep` runs a grid of prunings; `export` writes LiteRT and ONNX. Importing this package imports
+neither Keras nor TensorFlow, and its own parts only when they are used: a deployment script should
+not pay for what it does not call.
 """
 
 from importlib import import_module
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from nnprune.options import OneShot as OneShot
     from nnprune.pruning import prune as prune
     from nnprune.result import PruningResult as PruningResult
+    from nnprune.sweeping.result import SweepResult as SweepResult
+    from nnprune.sweeping.sweep import sweep as sweep
     from nnprune.trace import Epoch as Epoch
     from nnprune.trace import EpochEvaluation as EpochEvaluation
 
@@ -43,12 +46,14 @@ _HOMES = {
     "PGD": "nnprune.attacks.options",
     "PruningResult": "nnprune.result",
     "Square": "nnprune.attacks.options",
+    "SweepResult": "nnprune.sweeping.result",
     "__version__": "nnprune._core",
     "compare": "nnprune.evaluation.evaluate",
     "evaluate": "nnprune.evaluation.evaluate",
     "export": "nnprune.exporting",
     "inspect": "nnprune.inspection",
     "prune": "nnprune.pruning",
+    "sweep": "nnprune.sweeping.sweep",
 }
 
 __all__ = [
@@ -64,6 +69,7 @@ __all__ = [
     "OneShot",
     "PruningResult",
     "Square",
+    "SweepResult",
     "__version__",
     "compare",
     "errors",
@@ -71,6 +77,7 @@ __all__ = [
     "export",
     "inspect",
     "prune",
+    "sweep",
 ]
 
 

@@ -120,7 +120,7 @@ def prune(
     Ctrl-C stops a run within half a second when it was started from the main thread.
     """
     method = Annealing() if method is None else method
-    _check_options(target=target, step=step, method=method, outgoing=outgoing, seed=seed)
+    check_options(target=target, step=step, method=method, outgoing=outgoing, seed=seed)
     floors = Floors(
         accuracy=stop_if_accuracy_below,
         robust_accuracy=stop_if_robust_accuracy_below,
@@ -128,11 +128,11 @@ def prune(
     )
     supervision = Supervision.asked_for(evaluate, attacks, floors)
     opened = open_model(model, trust=trust)
-    chosen = _chosen_layers(opened.graph.network, layers, exclude)
+    chosen = chosen_layers(opened.graph.network, layers, exclude)
     input_box = input_box_of(opened, input_bounds)
     supervisor = None if supervision is None else Supervisor(supervision, opened, input_box)
     watch = _Watch(supervisor, on_epoch)
-    total = _units_to_remove(opened, chosen, target)
+    total = units_to_remove(opened, chosen, target)
     started = time.process_time()
     with counter("pruning", total=total, unit="units", progress=progress) as advance:
         pruning = _core.prune(
@@ -179,7 +179,7 @@ def prune(
     )
 
 
-def _check_options(*, target: float, step: float, method: Method, outgoing: str, seed: int) -> None:
+def check_options(*, target: float, step: float, method: Method, outgoing: str, seed: int) -> None:
     """Let the core judge the options before a model is opened."""
     if not isinstance(method, Annealing | Greedy | OneShot):
         raise ConfigError(
@@ -198,7 +198,7 @@ def _check_options(*, target: float, step: float, method: Method, outgoing: str,
     _core.check_options(target=target, step=step, method=method_to_dict(method), outgoing=outgoing)
 
 
-def _chosen_layers(
+def chosen_layers(
     network: _core.Network, layers: Sequence[str] | None, exclude: Sequence[str] | None
 ) -> list[str]:
     """Names of the layers to prune; the core says why if one of them cannot be."""
@@ -258,7 +258,7 @@ class _Watch:
         return None if self._on_epoch is None else self._on_epoch(epoch)
 
 
-def _units_to_remove(opened: OpenedModel, chosen: Sequence[str], target: float) -> int:
+def units_to_remove(opened: OpenedModel, chosen: Sequence[str], target: float) -> int:
     units = [
         group.units
         for group in opened.graph.network.groups

@@ -14,6 +14,7 @@ from nnprune import __version__
 from nnprune.cli.evaluate import compare, evaluate
 from nnprune.cli.files import demo, export, inspect, report
 from nnprune.cli.prune import prune
+from nnprune.cli.sweep import sweep
 from nnprune.cli.values import is_number
 from nnprune.errors import NnpruneError
 
@@ -55,7 +56,7 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         return _fail(_message(error), status=_USAGE)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; nothing was written", status=_INTERRUPTED)
+        return _fail("interrupted", status=_INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -132,6 +133,12 @@ app.command(
     "  nnprune compare half.keras third.keras --original model.keras --data test.npz "
     "--report report.html",
 )(compare)
+app.command(
+    "sweep",
+    epilog="\b\nExample:\n"
+    "  nnprune sweep model.keras --targets 0.3,0.5 --seeds 0-9 --evaluate test.npz "
+    "--journal sweep.jsonl --report sweep.html",
+)(sweep)
 app.command("inspect", epilog="Example: nnprune inspect model.keras --json")(inspect)
 app.command("export", epilog="Example: nnprune export small.keras -o small.tflite")(export)
 app.command("report", epilog="Example: nnprune report evaluation.json -o report.html")(report)

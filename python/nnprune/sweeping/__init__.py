@@ -1,0 +1,1 @@
+"""Grids of prunings, run in parallel: `nnprune.sweep`."""
