@@ -56,12 +56,23 @@ format: .venv-test/.package  ## Format the Rust and Python code.
 bench: .venv-test/.package  ## Measure speed, memory and accuracy (reads NNPRUNE_DATA).
 	for script in benches/*.py; do echo "== $$script"; $(TEST)/python "$$script"; done
 
+.PHONY: paper
+paper: .venv-test/.package  ## Run the papers' experiments, write docs/experiments.md (PAPER_ARGS=--quick).
+	$(TEST)/python benches/paper $(PAPER_ARGS)
+
+.PHONY: peer
+peer: .venv-peer/.made  ## Make .venv-peer, in which `make paper` runs the authors' implementation.
+
+.venv-peer/.made: benches/peer/make_environment.sh
+	benches/peer/make_environment.sh .venv-peer
+	touch $@
+
 .PHONY: wheel
 wheel: $(WHEEL)  ## Build the release wheel into dist/wheel.
 
 .PHONY: clean
 clean:  ## Remove everything that these targets made.
-	rm -rf target dist .venv-build $(ENVIRONMENTS) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf target dist .venv-build .venv-peer $(ENVIRONMENTS) build .mypy_cache .pytest_cache .ruff_cache
 	rm -rf .hypothesis .benchmarks digits-pruned.keras
 
 .venv-build/bin/python .venv-test/bin/python .venv-demo/bin/python:
