@@ -1,0 +1,1 @@
+"""The papers' experiments: what the method does on their models, and how it compares."""
