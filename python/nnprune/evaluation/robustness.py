@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["RobustCounts", "flagged", "labelled"]
 
 Mask = NDArray[np.bool_]
+# To how many sizes a batch may be cut, when only some of its samples are attacked.
+_SIZES = 8
 
 
 def labelled(attacks: Sequence[Attack]) -> dict[str, Attack]:
@@ -121,12 +123,12 @@ class RobustCounts:
             chosen = np.logical_or.reduce([correct[victim] for victim in victims])
             if not chosen.any():
                 continue
-            chosen |= self._attack_all
+            attacked = _filled_up(chosen, 1 if self._attack_all else _SIZES)
             campaign = self._campaigns[label]
-            campaign.begin(x[chosen], y[chosen], [start[chosen] for start in starts])
+            campaign.begin(x[attacked], y[attacked], [start[attacked] for start in starts])
             for epsilon in self._attack.epsilons:
-                right = {victim: correct[victim][chosen] for victim in victims}
-                self._count(label, epsilon, y[chosen], right, campaign)
+                right = {victim: correct[victim][attacked] for victim in victims}
+                self._count(label, epsilon, y[attacked], right, campaign)
 
     def outcome(self, label: str, name: str) -> AttackOutcome:
         """Sum up what the attack, called `name`, did to a model; without flags."""
@@ -181,6 +183,20 @@ class RobustCounts:
             return None
         whole = self._white_box[self._original, epsilon]
         return retention(self._white_box[label, epsilon], whole)
+
+
+def _filled_up(chosen: Mask, sizes: int) -> slice | NDArray[np.intp]:
+    """Choose some more samples, so that batches of one length are cut to few sizes only.
+
+    A backend prepares its kernels anew for every number of samples, which costs more than to
+    compute with a few too many.
+    """
+    unit = -(-len(chosen) // sizes)
+    wanted = min(-(-int(chosen.sum()) // unit) * unit, len(chosen))
+    if wanted == len(chosen):
+        return slice(None)
+    others = np.flatnonzero(~chosen)[: wanted - int(chosen.sum())]
+    return np.union1d(np.flatnonzero(chosen), others)
 
 
 def flagged(
