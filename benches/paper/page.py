@@ -200,7 +200,8 @@ def _peer(recorded: Recorded) -> list[str]:
         "paoding-dl, stochastic strategy, on the very same weights, run in turns with ours on the "
         "same machine, each pair with a seed of its own. Its time is that of its pruning loop, "
         "without the start of TensorFlow; ours is the engine's for the same target and step. "
-        "*Units removed*: without any outgoing weight left.",
+        "*Units removed*: without any outgoing weight left. It takes one interval for all inputs: "
+        "on KDD that is [-10, 10] for the one-hot features, too.",
         found,
     ]
 

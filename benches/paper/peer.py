@@ -39,7 +39,7 @@ def measure_peer(model: PaperModel, settings: Settings, cells: Cells) -> None:
     bench = open_workbench(model, settings)
     for repeat in range(settings.peer_repeats):
         # Nothing keeps the answer of a run that was cut off but the limit that cut it.
-        limit = settings.peer_limit_seconds
+        limit = settings.peer_repeat_limit_seconds if repeat else settings.peer_limit_seconds
         given = bench.given | {
             "step": str(model.step),
             "targets": settings.peer_targets,
