@@ -30,6 +30,10 @@ class Annealing:
     normalization : {"scaled", "none"}, default "scaled"
         The size term: of the pair's own impact relative to a typical one, or the logistic
         function of the whole impact as printed, which saturates at 1.
+    impact : {"interval", "distance", "moment"}, default "interval"
+        What is taken for the change of a unit's value when its pair is merged: its interval over
+        all inputs, the distance of the incoming weights, or its root mean square over inputs
+        drawn evenly from the box.
     pool : int, default 4
         Candidates scored per unit to remove; 1 is the paper's line 6.
     rewalks : int, default 1
@@ -44,6 +48,7 @@ class Annealing:
     similarity: float = 0.9
     density: Literal["inclusive", "printed"] = "inclusive"
     normalization: Literal["scaled", "none"] = "scaled"
+    impact: Literal["interval", "distance", "moment"] = "interval"
     pool: int = 4
     rewalks: int = 1
     restart: Literal["never", "visit"] = "never"
@@ -55,12 +60,17 @@ class Greedy:
 
     Attributes
     ----------
+    impact : {"interval", "distance", "moment"}, default "interval"
+        What is taken for the change of a unit's value when its pair is merged: its interval over
+        all inputs, the distance of the incoming weights, or its root mean square over inputs
+        drawn evenly from the box.
     pool : int, default 4
         Candidates scored per unit to remove.
     """
 
     name: ClassVar[str] = "greedy"
 
+    impact: Literal["interval", "distance", "moment"] = "interval"
     pool: int = 4
 
 

@@ -32,6 +32,17 @@ pub enum Normalization {
     None,
 }
 
+/// What is taken for the change of a unit's value when its pair is merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The interval of delegate minus nominee over all inputs: the worst case.
+    Interval,
+    /// Plus or minus the L2 distance of the incoming weights and biases.
+    Distance,
+    /// Plus or minus its root mean square over inputs drawn evenly and independently from the box.
+    Moment,
+}
+
 /// When the last accepted energy is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restart {
@@ -80,6 +91,8 @@ impl EnergyConfig {
 pub struct AnnealingConfig {
     /// The energy that leads it.
     pub energy: EnergyConfig,
+    /// What makes a candidate's impact.
+    pub change: Change,
     /// Candidates scored per unit to remove.
     pub pool: usize,
     /// Further walks over rejected candidates before the best of them are taken.
@@ -90,7 +103,13 @@ pub struct AnnealingConfig {
 
 impl Default for AnnealingConfig {
     fn default() -> Self {
-        Self { energy: EnergyConfig::default(), pool: 4, rewalks: 1, restart: Restart::Never }
+        Self {
+            energy: EnergyConfig::default(),
+            change: Change::Interval,
+            pool: 4,
+            rewalks: 1,
+            restart: Restart::Never,
+        }
     }
 }
 
@@ -103,6 +122,8 @@ pub enum Method {
     Greedy {
         /// Candidates scored per unit to remove.
         pool: usize,
+        /// What makes a candidate's impact.
+        change: Change,
     },
     /// The original saliency order, all at once (Srinivas and Babu).
     OneShot,
@@ -115,7 +136,7 @@ impl Method {
                 annealing.energy.check()?;
                 (annealing.pool, annealing.rewalks)
             }
-            Self::Greedy { pool } => (pool, 0),
+            Self::Greedy { pool, .. } => (pool, 0),
             Self::OneShot => (1, 0),
         };
         let pool_fits = (1..=MOST).contains(&pool);

@@ -3,12 +3,13 @@
 //! The method is that of Meng, Bai, Teo and Dong (arXiv 2204.00783), made precise in
 //! `docs/method.md`. A module uses only those listed before it:
 //! [`error`], [`interval`], [`random`], [`activation`], [`config`], [`network`], `linalg`,
-//! [`bounds`], [`impact`], [`saliency`], [`energy`], [`merge`], [`annealing`], [`one_shot`],
+//! `adjoint`, [`bounds`], [`sensitivity`], [`impact`], [`saliency`], [`energy`], [`merge`], [`annealing`], [`one_shot`],
 //! [`trace`], [`prune`].
 
 #![forbid(unsafe_code)]
 
 pub mod activation;
+mod adjoint;
 pub mod annealing;
 pub mod bounds;
 pub mod config;
@@ -23,6 +24,7 @@ pub mod one_shot;
 pub mod prune;
 pub mod random;
 pub mod saliency;
+pub mod sensitivity;
 pub mod trace;
 
 pub use error::{Error, Result};

@@ -1,12 +1,13 @@
 //! `Network`: what a graph is made of, and every quantity of the method by itself.
 
 use nnprune_core::bounds::{Bounds, InputBox};
-use nnprune_core::config::Outgoing;
+use nnprune_core::config::{Change, Outgoing};
 use nnprune_core::error::{Poll, Result};
 use nnprune_core::impact::{self, Pair};
 use nnprune_core::interval::Intervals;
 use nnprune_core::network::{self, Group};
 use nnprune_core::saliency::Saliency;
+use nnprune_core::sensitivity::Sensitivity;
 use nnprune_core::{merge, one_shot};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyArrayMethods};
 use pyo3::prelude::*;
@@ -213,7 +214,16 @@ impl Network {
         let input_box = input_box(&self.0, &lower, &upper)?;
         let impacts = enter(py, |poll| {
             let bounds = self.bounds(&input_box, poll)?;
-            impact::candidates(&self.0, &group, &pairs, &bounds, poll)
+            let sensitivity = Sensitivity::of(&self.0, &[&group], &bounds, poll)?;
+            impact::candidates(
+                &self.0,
+                &group,
+                &pairs,
+                Change::Interval,
+                &bounds,
+                &sensitivity,
+                poll,
+            )
         })?;
         let outputs: usize = self.0.logits().into_iter().map(|id| self.0.node(id).len()).sum();
         let shape = [impacts.len(), outputs];

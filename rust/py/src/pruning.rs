@@ -1,6 +1,6 @@
 //! `prune` and its result.
 
-use nnprune_core::config::{AnnealingConfig, Config, EnergyConfig, Method, Restart};
+use nnprune_core::config::{AnnealingConfig, Change, Config, EnergyConfig, Method, Restart};
 use nnprune_core::network::Network as CoreNetwork;
 use nnprune_core::prune::{self as driver, Observer, StoppedBy, Verdict};
 use nnprune_core::trace::EpochTrace;
@@ -109,6 +109,15 @@ where
         .map_err(|problem| config(format!("method: entry '{key}': {problem}")))
 }
 
+fn parse_change(name: &str) -> PyResult<Change> {
+    match name {
+        "interval" => Ok(Change::Interval),
+        "distance" => Ok(Change::Distance),
+        "moment" => Ok(Change::Moment),
+        other => Err(config(format!("impact: expected interval, distance or moment, got {other}"))),
+    }
+}
+
 fn parse_method(method: &Bound<'_, PyAny>) -> PyResult<Method> {
     match entry::<String>(method, "name")?.as_str() {
         "annealing" => Ok(Method::Annealing(AnnealingConfig {
@@ -118,6 +127,7 @@ fn parse_method(method: &Bound<'_, PyAny>) -> PyResult<Method> {
                 density: parse_density(&entry::<String>(method, "density")?)?,
                 normalization: parse_normalization(&entry::<String>(method, "normalization")?)?,
             },
+            change: parse_change(&entry::<String>(method, "impact")?)?,
             pool: entry(method, "pool")?,
             rewalks: entry(method, "rewalks")?,
             restart: match entry::<String>(method, "restart")?.as_str() {
@@ -128,7 +138,10 @@ fn parse_method(method: &Bound<'_, PyAny>) -> PyResult<Method> {
                 }
             },
         })),
-        "greedy" => Ok(Method::Greedy { pool: entry(method, "pool")? }),
+        "greedy" => Ok(Method::Greedy {
+            pool: entry(method, "pool")?,
+            change: parse_change(&entry::<String>(method, "impact")?)?,
+        }),
         "one_shot" => Ok(Method::OneShot),
         other => {
             Err(config(format!("method: expected annealing, greedy or one_shot, got {other}")))

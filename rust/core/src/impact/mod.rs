@@ -8,15 +8,17 @@ use rayon::prelude::*;
 
 use crate::bounds::linear::sparse_rows;
 use crate::bounds::{Bounds, linear_image};
-use crate::error::{Poll, Result, never_stop};
-use crate::interval::Intervals;
+use crate::config::Change;
+use crate::error::{Poll, Result};
+use crate::interval::{Interval, Intervals};
 use crate::network::{Consumer, Group, Network, NodeId, Op};
+use crate::sensitivity::Sensitivity;
 
 use difference::{Differences, propagate};
 use pair::PairDifference;
 
 /// Candidates scored between two polls.
-const CANDIDATES_PER_POLL: usize = 4;
+const CANDIDATES_PER_POLL: usize = 256;
 
 /// A nominee and its delegate, by their unit numbers in the original layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,37 +65,54 @@ impl Rounding {
 pub struct Injected(Differences);
 
 /// The impact of each pair alone, on the logits side by side; the network stays as it is.
+///
+/// With [`Change::Interval`] it holds for every input as far as `sensitivity` does; the others are
+/// estimates of its size.
 pub fn candidates(
     network: &Network,
     group: &Group,
     pairs: &[Pair],
+    change: Change,
     bounds: &Bounds,
+    sensitivity: &Sensitivity,
     poll: &mut Poll<'_>,
 ) -> Result<Vec<Intervals>> {
     let per_consumer = pair_differences(network, group, pairs, bounds, poll)?;
-    let logits = network.logits();
     let numbers: Vec<usize> = (0..pairs.len()).collect();
     let mut impacts = Vec::with_capacity(pairs.len());
     for batch in numbers.chunks(CANDIDATES_PER_POLL) {
         poll.check()?;
-        let scored: Vec<Result<Intervals>> = batch
-            .par_iter()
-            .map(|&number| {
-                // A poll belongs to the calling thread: it is asked between batches.
-                let mut go_on = never_stop();
-                let poll = &mut Poll::new(&mut go_on);
-                let one: Vec<&[PairDifference]> =
-                    per_consumer.iter().map(|pairs| &pairs[number..=number]).collect();
-                let mut differences = injected(network, group, &one, poll)?;
-                propagate(network, &group.downstream, &mut differences, bounds, None, poll)?;
-                Ok(at_logits(network, &logits, &differences))
-            })
-            .collect();
-        for impact in scored {
-            impacts.push(impact?);
-        }
+        impacts.par_extend(batch.par_iter().map(|&number| {
+            let parts = group.consumers.iter().zip(&per_consumer).map(|(consumer, pairs)| {
+                let pair = &pairs[number];
+                let input = change_of(consumer, group.units, pair, change);
+                let elements = (0..input.len()).map(|at| at * group.units + pair.nominee);
+                sensitivity.change(consumer.node, elements, &input)
+            });
+            parts.reduce(|sum, part| sum.plus(&part)).unwrap_or_default()
+        }));
     }
     Ok(impacts)
+}
+
+/// By how much the nominee's elements of a consumer's input change, position by position.
+fn change_of(
+    consumer: &Consumer,
+    units: usize,
+    pair: &PairDifference,
+    change: Change,
+) -> Intervals {
+    let width = consumer.gain.len();
+    let around_zero = |size: f64| Interval::new(-size, size);
+    let by_position = pair.positions.iter().enumerate().map(|(position, difference)| {
+        let difference = match change {
+            Change::Interval => difference,
+            Change::Distance => around_zero(pair.distance),
+            Change::Moment => around_zero(*pair.moments.get(position).unwrap_or(&pair.moments[0])),
+        };
+        difference.scaled(consumer.gain[(position * units + pair.nominee) % width]).widened(2.0)
+    });
+    by_position.collect()
 }
 
 /// The differences that merging all pairs at once makes right after the consumers.
@@ -175,12 +194,11 @@ fn consumer_input(
     pairs: &[PairDifference],
 ) -> Intervals {
     let source = network.node(consumer.node).sources[0];
-    let width = consumer.gain.len();
     let mut input = Intervals::zeros(network.node(source).len());
     for pair in pairs {
-        for (position, difference) in pair.positions.iter().enumerate() {
-            let element = position * group.units + pair.nominee;
-            input.set(element, difference.scaled(consumer.gain[element % width]).widened(2.0));
+        let changes = change_of(consumer, group.units, pair, Change::Interval);
+        for (position, change) in changes.iter().enumerate() {
+            input.set(position * group.units + pair.nominee, change);
         }
     }
     input

@@ -21,6 +21,11 @@ pub(super) struct PairDifference {
     pub(super) nominee: usize,
     /// Interval of delegate minus nominee, before the folded gain.
     pub(super) positions: Intervals,
+    /// L2 distance of the incoming weights and biases.
+    pub(super) distance: f64,
+    /// Root mean square of the pre-activations' difference, at each position, over inputs drawn
+    /// evenly and independently from their intervals.
+    pub(super) moments: Vec<f64>,
 }
 
 /// Enclose each pair's difference by the difference of the two affine maps, intersected with the
@@ -53,6 +58,8 @@ pub(super) fn differences(
         .map(|pair| PairDifference {
             nominee: pair.nominee,
             positions: Intervals::zeros(positions),
+            distance: 0.0,
+            moments: vec![0.0; positions],
         })
         .collect();
     for position in 0..positions {
@@ -65,7 +72,9 @@ pub(super) fn differences(
         for ((pair, row), found) in pairs.iter().zip(rows).zip(&mut found) {
             let value = |unit: usize| bounds.of(at).get(position * group.units + unit);
             let boxes = value(pair.delegate).minus(value(pair.nominee));
-            found.positions.set(position, row.intersect(boxes));
+            found.positions.set(position, row.interval.intersect(boxes));
+            found.distance = row.distance;
+            found.moments[position] = row.moment;
         }
     }
     for (pair, found) in pairs.iter().zip(&mut found) {
@@ -92,6 +101,16 @@ struct RowSums {
     middle: f64,
     reach: f64,
     size: f64,
+    squares: f64,
+    variance: f64,
+}
+
+/// What is known of one pair's difference of pre-activations.
+#[derive(Clone, Copy)]
+struct Row {
+    interval: Interval,
+    distance: f64,
+    moment: f64,
 }
 
 /// `(w_j - w_i).m + (b_j - b_i) +- |w_j - w_i|.r` for every pair; tasks share out the pairs, and
@@ -102,9 +121,13 @@ fn difference_rows(
     folded: &(dyn Fn(usize) -> Folded + Sync),
     centre: &[f64],
     radius: &[f64],
-) -> Vec<Interval> {
+) -> Vec<Row> {
     if centre.iter().chain(radius).any(|end| !end.is_finite()) {
-        return vec![Interval::UNBOUNDED; pairs.len()];
+        let unknown = f64::INFINITY;
+        return vec![
+            Row { interval: Interval::UNBOUNDED, distance: unknown, moment: unknown };
+            pairs.len()
+        ];
     }
     pairs
         .par_chunks(PAIRS_PER_TASK)
@@ -113,15 +136,14 @@ fn difference_rows(
                 pairs.iter().map(|pair| (folded(pair.nominee), folded(pair.delegate))).collect();
             let mut sums = vec![RowSums::default(); pairs.len()];
             for ((row, &m), &r) in kernel.rows().into_iter().zip(centre).zip(radius) {
-                if m == 0.0 && r == 0.0 {
-                    continue;
-                }
                 for ((pair, (i, j)), sums) in pairs.iter().zip(&maps).zip(&mut sums) {
                     let left = j.scale * f64::from(row[pair.delegate]);
                     let right = i.scale * f64::from(row[pair.nominee]);
                     let weight = left - right;
                     sums.middle += weight * m;
                     sums.reach += weight.abs() * r;
+                    sums.squares += weight * weight;
+                    sums.variance += weight * weight * r * r;
                     // A cancelling difference of two rounded products keeps their rounding;
                     // products of the same two numbers have none.
                     if weight != 0.0 || i.scale != j.scale {
@@ -130,7 +152,15 @@ fn difference_rows(
                 }
             }
             let n = kernel.nrows() as f64;
-            maps.into_iter().zip(sums).map(move |((i, j), sums)| row_interval(n, i, j, sums))
+            maps.into_iter().zip(sums).map(move |((i, j), sums)| {
+                let gap = j.bias - i.bias;
+                let middle = sums.middle + gap;
+                Row {
+                    interval: row_interval(n, i, j, sums),
+                    distance: (sums.squares + gap * gap).sqrt(),
+                    moment: (middle * middle + sums.variance / 3.0).sqrt(),
+                }
+            })
         })
         .collect()
 }

@@ -120,6 +120,16 @@ impl Window {
         self.size.iter().product()
     }
 
+    /// In how many windows an input position is at most.
+    pub fn overlap(&self) -> usize {
+        (0..3)
+            .map(|axis| {
+                let reach = (self.size[axis] - 1) * self.dilation[axis] + 1;
+                self.size[axis].min(reach.div_ceil(self.strides[axis]))
+            })
+            .product()
+    }
+
     /// Whether any window reaches over the border.
     pub fn is_padded(&self) -> bool {
         (0..3).any(|axis| {

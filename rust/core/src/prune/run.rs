@@ -4,7 +4,9 @@ use rayon::prelude::*;
 
 use crate::annealing::{self, Schedule};
 use crate::bounds::{Bounds, InputBox};
-use crate::config::{AnnealingConfig, EnergyConfig, Method, Normalization, Restart, ValidConfig};
+use crate::config::{
+    AnnealingConfig, Change, EnergyConfig, Method, Normalization, Restart, ValidConfig,
+};
 use crate::energy::{Heads, quantile};
 use crate::error::{Poll, Result};
 use crate::impact::{self, Pair};
@@ -15,6 +17,7 @@ use crate::network::{Group, Network};
 use crate::one_shot;
 use crate::random::Random;
 use crate::saliency::Saliency;
+use crate::sensitivity::Sensitivity;
 use crate::trace::{EpochTrace, VisitTrace};
 
 use super::{Merge, Pruning, StoppedBy};
@@ -145,10 +148,19 @@ impl<'a> Run<'a> {
         if self.config.method == Method::OneShot {
             self.run_one_shot(&mut entry, poll)?;
         } else {
+            // Visits go forward, and a merge changes nothing behind its consumers' kernels: one
+            // enclosure of the Jacobian serves all visits of an epoch.
+            let open: Vec<&Group> = self
+                .layers
+                .iter()
+                .filter(|layer| layer.visit_size() > 0)
+                .map(|layer| &layer.group)
+                .collect();
+            let sensitivity = Sensitivity::of(&self.network, &open, &self.bounds, poll)?;
             for index in 0..self.layers.len() {
                 let count = self.layers[index].visit_size();
                 if count > 0 {
-                    let visit = self.visit(index, count, temperature, poll)?;
+                    let visit = self.visit(index, count, temperature, &sensitivity, poll)?;
                     entry.add(visit);
                 }
             }
@@ -185,6 +197,7 @@ impl<'a> Run<'a> {
         index: usize,
         count: usize,
         temperature: f64,
+        sensitivity: &Sensitivity,
         poll: &mut Poll<'_>,
     ) -> Result<VisitTrace> {
         let mut visit = VisitTrace::default();
@@ -204,7 +217,15 @@ impl<'a> Run<'a> {
             pool.truncate(self.pool_size(count));
             let pairs: Vec<Pair> = pool.iter().map(|candidate| candidate.pair).collect();
             let group = &self.layers[index].group;
-            let impacts = impact::candidates(&self.network, group, &pairs, &self.bounds, poll)?;
+            let impacts = impact::candidates(
+                &self.network,
+                group,
+                &pairs,
+                self.change(),
+                &self.bounds,
+                sensitivity,
+                poll,
+            )?;
             visit.candidates += pairs.len();
             let missing = count - chosen.len();
             match self.config.method {
@@ -241,11 +262,20 @@ impl<'a> Run<'a> {
         matches!(self.config.method, Method::Annealing(a) if a.restart == Restart::Visit)
     }
 
+    fn change(&self) -> Change {
+        match self.config.method {
+            Method::Annealing(AnnealingConfig { change, .. }) | Method::Greedy { change, .. } => {
+                change
+            }
+            Method::OneShot => Change::Interval,
+        }
+    }
+
     fn pool_size(&self, count: usize) -> usize {
         match self.config.method {
             Method::Annealing(AnnealingConfig { pool: 1, .. }) | Method::OneShot => count,
             Method::Annealing(annealing) => annealing.pool.saturating_mul(count).max(SMALLEST_POOL),
-            Method::Greedy { pool } => pool.saturating_mul(count),
+            Method::Greedy { pool, .. } => pool.saturating_mul(count),
         }
     }
 

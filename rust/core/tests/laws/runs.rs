@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use nnprune_core::bounds::{Bounds, InputBox};
-use nnprune_core::config::{AnnealingConfig, Config, Method, Outgoing, ValidConfig};
+use nnprune_core::config::{AnnealingConfig, Change, Config, Method, Outgoing, ValidConfig};
 use nnprune_core::error::{Error, Poll, never_stop};
 use nnprune_core::interval::Intervals;
 use nnprune_core::network::{Network, Op};
@@ -48,7 +48,7 @@ fn outputs_at(network: &Network, value: f64) -> Vec<f64> {
 fn methods() -> impl Strategy<Value = Method> {
     prop_oneof![
         Just(Method::Annealing(AnnealingConfig::default())),
-        Just(Method::Greedy { pool: 4 }),
+        Just(Method::Greedy { pool: 4, change: Change::Interval }),
         Just(Method::OneShot),
     ]
 }
@@ -128,7 +128,7 @@ fn identical_units_go_first_and_cost_nothing() {
         layers: vec!["first".into()],
         target: 0.2,
         step: 0.01,
-        method: Method::Greedy { pool: 4 },
+        method: Method::Greedy { pool: 4, change: Change::Interval },
         outgoing: Outgoing::L2,
         seed: 0,
     };
@@ -156,7 +156,7 @@ fn identical_units_go_first_and_cost_nothing() {
 fn a_poll_stops_the_run() {
     let network = network(3);
     let input_box = InputBox::new(&network, vec![unit_box(&network)]).unwrap();
-    let config = config(Method::Greedy { pool: 4 }, 0.5, 0.1, 0);
+    let config = config(Method::Greedy { pool: 4, change: Change::Interval }, 0.5, 0.1, 0);
     for after in [0, 1, 10, 40] {
         let mut asked = 0;
         let mut ask = || {
@@ -172,7 +172,7 @@ fn a_poll_stops_the_run() {
 #[test]
 fn the_callback_may_end_the_run_early() {
     let network = network(5);
-    let config = config(Method::Greedy { pool: 4 }, 0.6, 0.01, 0);
+    let config = config(Method::Greedy { pool: 4, change: Change::Interval }, 0.6, 0.01, 0);
     let stopped = watched(&network, &config, &mut |_, _| Verdict::Stop);
     assert_eq!(stopped.stopped_by, StoppedBy::Callback);
     assert_eq!(stopped.trace.len(), 1);
@@ -182,7 +182,10 @@ fn the_callback_may_end_the_run_early() {
 #[test]
 fn an_undone_epoch_leaves_no_trace() {
     let network = network(5);
-    for method in [Method::Greedy { pool: 4 }, Method::Annealing(AnnealingConfig::default())] {
+    for method in [
+        Method::Greedy { pool: 4, change: Change::Interval },
+        Method::Annealing(AnnealingConfig::default()),
+    ] {
         let config = config(method, 0.6, 0.01, 0);
         for epochs in 0..4 {
             let stop_after = |last: usize, verdict: Verdict| {
@@ -213,7 +216,7 @@ fn an_undone_epoch_leaves_no_trace() {
 #[test]
 fn the_network_shown_computes_what_the_result_does() {
     let network = network(7);
-    let config = config(Method::Greedy { pool: 4 }, 0.5, 0.2, 0);
+    let config = config(Method::Greedy { pool: 4, change: Change::Interval }, 0.5, 0.2, 0);
     let mut last = Vec::new();
     let pruning = watched(&network, &config, &mut |_, shown| {
         last = outputs_at(shown, 0.5);

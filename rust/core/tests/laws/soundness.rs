@@ -1,11 +1,13 @@
 //! Bounds that hold: no sampled value or difference ever lies outside its interval.
 
+use nnprune_core::config::Change;
 use nnprune_core::error::{Poll, never_stop};
 use nnprune_core::impact::{self, Pair};
 use nnprune_core::merge;
 use nnprune_core::network::Network;
 use nnprune_core::one_shot::with_final_delegates;
 use nnprune_core::random::Random;
+use nnprune_core::sensitivity::Sensitivity;
 use proptest::prelude::*;
 
 use crate::networks::{bounds, network, sample, unit_box};
@@ -54,7 +56,11 @@ proptest! {
         let mut go_on = never_stop();
         let poll = &mut Poll::new(&mut go_on);
         let before = bounds(&network, unit_box(&network));
-        let alone = impact::candidates(&network, group, &[pair], &before, poll).unwrap();
+        let sensitivity = Sensitivity::of(&network, &[group], &before, poll).unwrap();
+        let alone = impact::candidates(
+            &network, group, &[pair], Change::Interval, &before, &sensitivity, poll,
+        )
+        .unwrap();
         let injected = impact::inject(&network, group, &[pair], &before, poll).unwrap();
         let mut merged = network.clone();
         let changes = merge::merge(&mut merged, group, &[pair]).unwrap();
