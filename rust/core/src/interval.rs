@@ -1,5 +1,7 @@
 //! Closed intervals of reals, one and many, with outward rounding.
 
+use std::ops::Neg;
+
 /// A closed interval `[lower, upper]`; either end may be infinite.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interval {
@@ -23,6 +25,11 @@ impl Interval {
     /// The interval from `lower` to `upper`.
     pub fn new(lower: f64, upper: f64) -> Self {
         Self { lower, upper }
+    }
+
+    /// The interval of one point.
+    pub(crate) fn point(x: f64) -> Self {
+        Self::new(x, x)
     }
 
     /// Smallest interval that contains both.
@@ -107,6 +114,14 @@ impl Interval {
             if self.lower.is_nan() { f64::NEG_INFINITY } else { self.lower },
             if self.upper.is_nan() { f64::INFINITY } else { self.upper },
         )
+    }
+}
+
+impl Neg for Interval {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        Self::new(-self.upper, -self.lower)
     }
 }
 

@@ -18,9 +18,14 @@ type Extremum = (f64, f64);
 
 impl Activation {
     /// The derivative of a smooth kind at `x`; at a kink, that of the right side.
-    fn slope(self, x: f64) -> f64 {
-        if self == Self::Softsign {
-            return 1.0 / ((1.0 + x.abs()) * (1.0 + x.abs()));
+    pub(super) fn slope(self, x: f64) -> f64 {
+        match self {
+            Self::Softsign => return 1.0 / ((1.0 + x.abs()) * (1.0 + x.abs())),
+            // A small rate (CELU with a large alpha) is still falling far out.
+            Self::ExponentialLinear { positive_slope, amplitude, rate } => {
+                return if x > 0.0 { positive_slope } else { amplitude * rate * exp(rate * x) };
+            }
+            _ => {}
         }
         // Beyond this every slope below has reached its limit, and inf * 0 cannot occur.
         let x = x.clamp(-1e4, 1e4);
@@ -52,16 +57,11 @@ impl Activation {
                 }
             }
             Self::LogSigmoid => sigmoid(-x),
-            Self::ExponentialLinear { positive_slope, amplitude, rate } => {
-                if x > 0.0 {
-                    positive_slope
-                } else {
-                    amplitude * rate * exp(rate * x)
-                }
-            }
             Self::HardSigmoid => f64::from(u8::from((-3.0..3.0).contains(&x))) / 6.0,
             Self::HardTanh => f64::from(u8::from((-1.0..1.0).contains(&x))),
-            Self::Linear | Self::Relu { .. } | Self::Softsign => 1.0,
+            Self::Linear | Self::Relu { .. } | Self::Softsign | Self::ExponentialLinear { .. } => {
+                1.0
+            }
         }
     }
 
@@ -102,9 +102,11 @@ impl Activation {
 
     /// Interval of the values over `x` (eq. of `docs/method.md`, "Value intervals").
     pub fn value_range(self, x: Interval) -> Interval {
-        let mut range = Interval::new(self.value(x.lower), self.value(x.lower));
-        let mut include = |value: f64| range = range.hull(Interval::new(value, value));
-        include(self.value(x.upper));
+        let mut range = Interval::point(self.value(x.lower));
+        let mut include = |value: f64| range = range.hull(Interval::point(value));
+        if x.lower < x.upper {
+            include(self.value(x.upper));
+        }
         for &(at, value) in self.value_extrema() {
             if x.lower < at && at < x.upper {
                 include(value);
@@ -122,7 +124,7 @@ impl Activation {
             return range;
         }
         // Tails of the erf- and tanh-based kinds lose relative, not absolute digits.
-        let range = range.widened(16.0);
+        let range = without_overflow(range).widened(16.0);
         Interval::new(range.lower - TAIL, range.upper + TAIL)
     }
 
@@ -186,8 +188,26 @@ fn piecewise(x: Interval, slopes: &[f64; 3], kinks: &[f64; 2]) -> Interval {
     range.unwrap_or(Interval::ZERO)
 }
 
+/// A value that overflows is as large as the largest float, and not unknown from below.
+fn without_overflow(range: Interval) -> Interval {
+    Interval::new(range.lower.min(f64::MAX), range.upper.max(f64::MIN))
+}
+
 /// Slopes are sums of products of rounded exponentials: a few units of 1.0's last place.
 fn pad_slope(range: Interval) -> Interval {
-    let range = range.widened(32.0);
+    let range = without_overflow(range).widened(32.0);
     Interval::new(range.lower - 4e-15, range.upper + 4e-15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_celu_of_large_alpha_is_flat_only_far_out() {
+        let celu = Activation::parse("celu", &[("alpha".into(), 1e6)]).expect("known");
+        let far = celu.slope_range(Interval::new(-1e8, -5e7));
+        assert!(far.lower <= 1e-20 && far.upper <= 1e-14, "{far:?}");
+        assert!(celu.slope_range(Interval::new(-1e8, -1.0)).lower <= 1e-14);
+    }
 }
