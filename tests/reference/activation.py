@@ -292,3 +292,112 @@ def slope_range(
         slope(kind, upper, parameters, side="left"),
         candidates,
     )
+
+
+Ends = tuple[Array, Array]
+
+_CONVEX = ("linear", "leaky_relu", "elu", "celu", "softplus", "exponential")
+_EVEN_SLOPE = ("sigmoid", "tanh", "softsign")
+
+
+def _gap(old: Ends, new: Ends) -> Ends:
+    with np.errstate(invalid="ignore"):
+        lower, upper = new[0] - old[1], new[1] - old[0]
+    return np.where(np.isnan(lower), -np.inf, lower), np.where(np.isnan(upper), np.inf, upper)
+
+
+def _product(first: Ends, second: Ends) -> Ends:
+    with np.errstate(invalid="ignore"):
+        corners = [np.where((a == 0.0) | (b == 0.0), 0.0, a * b) for a in first for b in second]
+    return np.min(corners, axis=0), np.max(corners, axis=0)
+
+
+def _narrowed(first: Ends, second: Ends) -> Ends:
+    lower, upper = np.maximum(first[0], second[0]), np.minimum(first[1], second[1])
+    # Two enclosures of one number meet; rounding alone can part them.
+    apart = lower > upper
+    return np.where(apart, first[0], lower), np.where(apart, first[1], upper)
+
+
+def consistent(old: Ends, new: Ends, change: Ends) -> tuple[Ends, Ends, Ends]:
+    """Cut each of three intervals to what the others leave possible for it."""
+    change = _narrowed(change, _gap(old, new))
+    new = _narrowed(new, (old[0] + change[0], old[1] + change[1]))
+    old = _narrowed(old, _gap(change, new))
+    return old, new, change
+
+
+def _bend(kind: str, parameters: Parameters | None) -> str:
+    """Return how the slope of a kind that never falls runs along the real line."""
+    alpha = _parameter(parameters, "alpha", 1.0)
+    if kind == "relu":
+        negative_slope, max_value, threshold = _relu_parameters(parameters)
+        if threshold != 0.0 or negative_slope < 0.0:
+            return "other"
+        if negative_slope > 1.0:
+            return "falling"
+        return "rising" if max_value == math.inf else "ramp"
+    if kind == "leaky_relu":
+        negative_slope = _parameter(parameters, "negative_slope", 0.2)
+        return "other" if negative_slope < 0.0 else "rising" if negative_slope <= 1.0 else "falling"
+    if kind == "selu" or (kind == "elu" and alpha > 1.0):
+        return "step down"
+    if kind in _CONVEX:
+        return "rising"
+    if kind in _EVEN_SLOPE:
+        return "even"
+    if kind in ("relu6", "hard_sigmoid", "hard_tanh"):
+        return "ramp"
+    return "falling" if kind == "log_sigmoid" else "other"
+
+
+def _steepest_start(kind: str, gap: Array, parameters: Parameters | None) -> Array:
+    """Return where a step of `gap >= 0` rises most, for a slope that rises and then falls."""
+    bend = _bend(kind, parameters)
+    if bend == "even":
+        return -gap / 2.0
+    if bend == "ramp":
+        points = kinks(kind, parameters)
+        return np.minimum(points[0], points[-1] - gap)
+    steepest = SELU_ALPHA if kind == "selu" else _parameter(parameters, "alpha", 1.0)
+    return np.maximum(-gap, -math.log(steepest))
+
+
+def _largest_rise(
+    kind: str, start: Ends, end: Ends, gap: Array, parameters: Parameters | None
+) -> Array:
+    """Largest `s(v) - s(u)`, for u in `start`, v in `end`, `v - u <= gap`, all consistent."""
+
+    def rise(u: Array, v: Array) -> Array:
+        found = value(kind, v, parameters) - value(kind, u, parameters)
+        return np.where(np.isnan(found), np.inf, found)
+
+    def rise_from(u: Array) -> Array:
+        return rise(u, u + gap)
+
+    bend = _bend(kind, parameters)
+    with np.errstate(invalid="ignore"):
+        if bend == "other":
+            return np.full_like(gap, np.inf)
+        if bend in ("rising", "falling"):
+            last = (gap >= 0.0) == (bend == "rising")
+            return np.where(last, rise(end[1] - gap, end[1]), rise_from(start[0]))
+        first, last = np.maximum(start[0], end[0] - gap), np.minimum(start[1], end[1] - gap)
+        inside = np.maximum(first, np.minimum(_steepest_start(kind, gap, parameters), last))
+        ends = np.maximum(rise_from(first), rise_from(last))
+        return np.where(gap >= 0.0, rise_from(inside), ends)
+
+
+def difference(
+    kind: str, old: Ends, new: Ends, change: Ends, parameters: Parameters | None = None
+) -> Ends:
+    """Interval of `s(v) - s(u)` for u in `old`, v in `new`, `v - u` in `change`."""
+    old, new, change = consistent(old, new, change)
+    hull = (np.minimum(old[0], new[0]), np.maximum(old[1], new[1]))
+    by_slope = _product(slope_range(kind, *hull, parameters), change)
+    by_value = _gap(value_range(kind, *old, parameters), value_range(kind, *new, parameters))
+    exact = (
+        -_largest_rise(kind, new, old, -change[0], parameters),
+        _largest_rise(kind, old, new, change[1], parameters),
+    )
+    return _narrowed(_narrowed(by_slope, by_value), exact)

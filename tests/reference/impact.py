@@ -16,13 +16,6 @@ from reference.merge import merge
 Boxes = Mapping[str, Interval]
 
 
-def product(first: Interval, second: Interval) -> Interval:
-    """Return the smallest interval of all products; 0 times infinity is 0 here."""
-    with np.errstate(invalid="ignore"):
-        corners = [np.where((a == 0.0) | (b == 0.0), 0.0, a * b) for a in first for b in second]
-    return np.min(corners, axis=0), np.max(corners, axis=0)
-
-
 def intersect(first: Interval, second: Interval) -> Interval:
     """Return the common part of two intervals that both hold the truth."""
     lower, upper = np.maximum(first[0], second[0]), np.minimum(first[1], second[1])
@@ -43,15 +36,9 @@ def shifted(old: Interval, difference: Interval) -> Interval:
 def activation_difference(
     node: Node, old: Interval, new: Interval, difference: Interval
 ) -> Interval:
-    """Take a difference through an activation by its slopes over both intervals."""
+    """Take a difference through an activation."""
     kind, parameters = node.options["function"], node.options.get("parameters")
-    hull = (np.minimum(old[0], new[0]), np.maximum(old[1], new[1]))
-    by_slope = product(activation.slope_range(kind, *hull, parameters), difference)
-    values = gap(
-        activation.value_range(kind, *old, parameters),
-        activation.value_range(kind, *new, parameters),
-    )
-    return intersect(by_slope, values)
+    return activation.difference(kind, old, new, difference, parameters)
 
 
 def _softmax_difference(difference: Interval) -> Interval:

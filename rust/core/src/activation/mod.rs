@@ -2,6 +2,8 @@
 
 mod difference;
 mod range;
+mod rounding;
+mod shape;
 
 use std::f64::consts::FRAC_1_SQRT_2;
 

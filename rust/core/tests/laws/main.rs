@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used)] // a test may panic
 
+mod activation_difference;
+mod activations;
 mod networks;
 mod runs;
 mod soundness;
