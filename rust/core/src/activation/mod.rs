@@ -1,14 +1,18 @@
-//! Elementwise activations: value, range of values, range of slopes, and the difference rule.
+//! Elementwise activations: values, slopes, differences, and lines around them.
 
+mod curve;
 mod difference;
 mod range;
+mod relaxation;
 mod rounding;
+mod secant;
 mod shape;
 
 use std::f64::consts::FRAC_1_SQRT_2;
 
 use libm::{erfc, exp, expm1, log1p, tanh};
 
+pub use self::relaxation::{Line, Lines};
 use crate::error::{Error, Result};
 
 /// `sqrt(2 / pi)` and the cubic coefficient of the tanh form of GELU.

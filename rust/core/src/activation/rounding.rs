@@ -1,4 +1,4 @@
-//! Sums rounded to a chosen side. The rounding mode cannot be changed in Rust: what a
+//! Sums and products rounded to a chosen side. The rounding mode cannot be changed in Rust: what a
 //! rounded sum left out is computed instead, so that a sum without rounding stays as it is.
 
 /// The largest float that is at most `a + b`; minus infinity where that is unknown.
@@ -20,4 +20,9 @@ pub(super) fn sum_down(a: f64, b: f64) -> f64 {
 /// The smallest float that is at least `a + b`; infinity where that is unknown.
 pub(super) fn sum_up(a: f64, b: f64) -> f64 {
     0.0 - sum_down(-a, -b)
+}
+
+/// At least `a * b`, for finite factors.
+pub(super) fn product_up(a: f64, b: f64) -> f64 {
+    if a == 0.0 || b == 0.0 { 0.0 } else { (a * b).next_up() }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used)] // a test may panic
 
 mod activation_difference;
+mod activation_lines;
 mod activations;
 mod networks;
 mod runs;
