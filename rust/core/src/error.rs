@@ -58,6 +58,9 @@ pub enum Error {
     /// There is no unit to remove at all.
     #[error("nothing to prune: {0}")]
     NothingToPrune(String),
+    /// An original and a pruned network do not belong together.
+    #[error("the models do not belong together: {0}")]
+    Mismatch(String),
     /// The caller's poll asked to stop.
     #[error("interrupted")]
     Interrupted,

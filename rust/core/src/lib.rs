@@ -3,8 +3,8 @@
 //! The method is that of Meng, Bai, Teo and Dong (arXiv 2204.00783), made precise in
 //! `docs/method.md`. A module uses only those listed before it:
 //! [`error`], [`interval`], [`random`], [`activation`], [`config`], [`network`], `linalg`,
-//! `adjoint`, [`bounds`], [`sensitivity`], [`impact`], [`saliency`], [`energy`], [`merge`], [`annealing`], [`one_shot`],
-//! [`trace`], [`prune`].
+//! `adjoint`, [`bounds`], [`sensitivity`], [`impact`], [`saliency`], [`energy`], [`merge`],
+//! [`annealing`], [`one_shot`], [`trace`], [`prune`], [`certificate`].
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ pub mod activation;
 mod adjoint;
 pub mod annealing;
 pub mod bounds;
+pub mod certificate;
 pub mod config;
 pub mod energy;
 pub mod error;

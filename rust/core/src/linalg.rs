@@ -144,40 +144,87 @@ impl WideKernel {
     }
 }
 
-/// `signed W^T` and `absolute |W|^T`: rows of coefficients on the columns of W, taken back to its
-/// rows.
+/// `rows W^T`, or `rows |W|^T`: coefficients on the columns of W, taken back to its rows.
 ///
 /// Tasks share out the rows of W, which is read once.
 pub(crate) fn pull_back(
     kernel: ArrayView2<'_, f32>,
-    signed: ArrayView2<'_, f64>,
-    absolute: ArrayView2<'_, f64>,
-) -> (Array2<f64>, Array2<f64>) {
-    let (inputs, count) = (kernel.nrows(), signed.nrows());
+    rows: ArrayView2<'_, f64>,
+    absolute: bool,
+) -> Array2<f64> {
+    let (inputs, count) = (kernel.nrows(), rows.nrows());
     let task = |first: usize| {
         let last = (first + ROWS_PER_TASK).min(inputs);
-        let mut block = kernel.slice_axis(Axis(0), Slice::from(first..last)).mapv(f64::from);
-        let centres = signed.dot(&block.t());
-        block.mapv_inplace(f64::abs);
-        (centres, absolute.dot(&block.t()))
+        let part = kernel.slice_axis(Axis(0), Slice::from(first..last));
+        let block =
+            part.mapv(|weight| if absolute { f64::from(weight.abs()) } else { f64::from(weight) });
+        rows.dot(&block.t())
     };
     let firsts: Vec<usize> = (0..inputs).step_by(ROWS_PER_TASK).collect();
-    let blocks: Vec<(Array2<f64>, Array2<f64>)> = if count * kernel.len() < PARALLEL_FROM {
+    let blocks: Vec<Array2<f64>> = if count * kernel.len() < PARALLEL_FROM {
         firsts.iter().map(|&first| task(first)).collect()
     } else {
         firsts.par_iter().map(|&first| task(first)).collect()
     };
-    let mut pulled = (Array2::zeros((count, inputs)), Array2::zeros((count, inputs)));
-    for (first, (centres, radii)) in firsts.into_iter().zip(blocks) {
-        let columns = Slice::from(first..first + centres.ncols());
-        pulled.0.slice_axis_mut(Axis(1), columns).assign(&centres);
-        pulled.1.slice_axis_mut(Axis(1), columns).assign(&radii);
+    let mut pulled = Array2::zeros((count, inputs));
+    for (first, block) in firsts.into_iter().zip(blocks) {
+        let columns = Slice::from(first..first + block.ncols());
+        pulled.slice_axis_mut(Axis(1), columns).assign(&block);
     }
     pulled
 }
 
 /// Widest kernel (by its shorter side) whose Gram matrix is squared four times, and twice.
 const SQUARED: [(usize, i32); 2] = [(512, 4), (2048, 2)];
+
+/// The Frobenius norm, rounded up.
+pub(crate) fn frobenius(matrix: &Array2<f64>) -> f64 {
+    let squares: f64 = matrix.iter().map(|x| x * x).sum();
+    squares.sqrt() * (1.0 + 2.0 * (matrix.len() as f64 + 4.0) * f64::EPSILON)
+}
+
+/// An upper bound of the absolute eigenvalues of every matrix within `error` (Frobenius norm) of
+/// this one: the norm of a power, squared `squarings` times.
+///
+/// Rounding is followed along: what a square may be off by is a multiple of the norms that are
+/// there. As the power's root is taken in the end, little of it is left.
+pub(crate) fn spectral_radius(matrix: &Array2<f64>, error: f64, squarings: i32) -> f64 {
+    let n = matrix.nrows() as f64;
+    let round_up = 1.0 + 8.0 * f64::EPSILON;
+    let mut power = matrix.clone();
+    let (mut size, mut error) = (frobenius(&power), error);
+    // The logarithm of what the power has been divided by in all.
+    let mut scale = 0.0;
+    for _ in 0..squarings {
+        if size + error == 0.0 {
+            return 0.0;
+        }
+        if !(size + error).is_finite() || size == 0.0 {
+            return f64::INFINITY;
+        }
+        power.mapv_inplace(|x| x / size);
+        error = (error / size + 2.0 * f64::EPSILON) * round_up;
+        scale = 2.0 * (scale + libm::log(size));
+        power = parallel_product(&power, &power);
+        error = (2.0 * error * round_up + error * error + (n + 2.0) * f64::EPSILON) * round_up;
+        size = frobenius(&power);
+    }
+    let root = 2.0_f64.powi(squarings);
+    libm::exp((scale + libm::log((size + error) * round_up)) / root) * (1.0 + 1e-12)
+}
+
+/// `A B`; threads share out the rows of A.
+pub(crate) fn parallel_product(a: &Array2<f64>, b: &Array2<f64>) -> Array2<f64> {
+    if a.len() * b.ncols() < PARALLEL_FROM {
+        return a.dot(b);
+    }
+    let mut product = Array2::zeros((a.nrows(), b.ncols()));
+    let rows = a.axis_chunks_iter(Axis(0), ROWS_PER_TASK).into_par_iter();
+    product.axis_chunks_iter_mut(Axis(0), ROWS_PER_TASK).into_par_iter().zip(rows).for_each(
+        |(mut target, rows)| ndarray::linalg::general_mat_mul(1.0, &rows, b, 0.0, &mut target),
+    );
+    product
+}
 
 /// An upper bound of the largest singular value of W.
 ///
@@ -197,24 +244,11 @@ pub(crate) fn spectral_norm(kernel: ArrayView2<'_, f32>) -> f64 {
     let Some(&(_, squarings)) = SQUARED.iter().find(|(widest, _)| narrow <= *widest) else {
         return by_sums;
     };
-    let mut gram =
-        if kernel.ncols() <= kernel.nrows() { wide.t().dot(&wide) } else { wide.dot(&wide.t()) };
-    let frobenius = |matrix: &Array2<f64>| matrix.iter().map(|x| x * x).sum::<f64>().sqrt();
-    // The logarithm of what `gram` has been divided by in all.
-    let mut scale = 0.0;
-    for _ in 0..squarings {
-        let size = frobenius(&gram);
-        if size == 0.0 || !size.is_finite() {
-            return if size == 0.0 { 0.0 } else { by_sums };
-        }
-        gram.mapv_inplace(|x| x / size);
-        scale = 2.0 * (scale + libm::log(size));
-        gram = gram.dot(&gram.t());
-    }
-    let root = 2.0_f64.powi(squarings + 1);
-    let bound = libm::exp((scale + libm::log(frobenius(&gram))) / root);
-    // Every product errs by n u at most, relative to a norm that is sqrt(n) times smaller at worst.
-    (bound * (1.0 + 1e-12 + 16.0 * n * n.sqrt() * f64::EPSILON)).min(by_sums)
+    let columns = kernel.ncols() <= kernel.nrows();
+    let gram = if columns { wide.t().dot(&wide) } else { wide.dot(&wide.t()) };
+    let size = frobenius(&wide);
+    let error = (n + 2.0) * f64::EPSILON * size * size;
+    by_sums.min(spectral_radius(&gram, error, squarings).sqrt() * (1.0 + 4.0 * f64::EPSILON))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use ndarray::Array2;
 
-use crate::adjoint::{Enclosure, Norms};
+use crate::adjoint::{Enclosure, Tools};
 use crate::bounds::Bounds;
 use crate::error::{Poll, Result};
 use crate::interval::{Interval, Intervals};
@@ -64,12 +64,11 @@ impl Sensitivity {
             first += size;
         }
         let mut inputs = HashMap::new();
+        let mut tools = Tools::new(false);
         for id in (0..reached.len()).rev().filter(|&id| reached[id]) {
             let Some(rows) = open[id].take() else { continue };
             let slopes = free_slopes(network, id, bounds);
-            let norms = matches!(network.node(id).op, Op::Dense(_) | Op::Conv(_))
-                .then(|| Norms::of(network, id));
-            let pulled = rows.pull(network, id, slopes.as_ref(), norms.as_ref(), poll)?;
+            let pulled = rows.pull(network, id, slopes.as_ref(), &mut tools, poll)?;
             for (source, rows) in pulled {
                 if kept[id] {
                     inputs.insert(id, rows.clone());

@@ -75,6 +75,27 @@ pub(crate) fn input_box(
     InputBox::new(network, intervals).map_err(errors::to_py)
 }
 
+/// A box for each sample of a network with one input; the first axis counts samples.
+pub(crate) fn sample_boxes(
+    network: &Network,
+    lower: &Values<'_>,
+    upper: &Values<'_>,
+) -> PyResult<Vec<InputBox>> {
+    let (lower, upper) = (lower.as_array(), upper.as_array());
+    if lower.shape() != upper.shape() || lower.ndim() == 0 {
+        let shapes = format!("{:?} and {:?}", lower.shape(), upper.shape());
+        return Err(errors::config(format!("samples: lower and upper have shapes {shapes}")));
+    }
+    let samples = lower.outer_iter().zip(upper.outer_iter());
+    samples
+        .map(|(lower, upper)| {
+            let ends = |end: ndarray::ArrayViewD<'_, f64>| end.iter().copied().collect();
+            let intervals = Intervals { lower: ends(lower), upper: ends(upper) };
+            InputBox::new(network, vec![intervals]).map_err(errors::to_py)
+        })
+        .collect()
+}
+
 /// Intervals as a pair of arrays of this shape.
 pub(crate) fn ends<'py>(
     py: Python<'py>,

@@ -22,7 +22,7 @@ pub(crate) fn to_py(error: Error) -> PyErr {
         Error::Config { .. } => exceptions::ConfigError::new_err(message),
         Error::Bounds(_) => exceptions::BoundsError::new_err(message),
         Error::Weight { .. } => exceptions::WeightError::new_err(message),
-        Error::Graph { .. } => exceptions::ModelError::new_err(message),
+        Error::Graph { .. } | Error::Mismatch(_) => exceptions::ModelError::new_err(message),
         Error::UnknownLayer { .. } | Error::NotPrunable { .. } => {
             exceptions::UnknownLayerError::new_err(message)
         }

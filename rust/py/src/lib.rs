@@ -2,6 +2,7 @@
 
 mod arrays;
 mod builder;
+mod certificate;
 mod errors;
 mod functions;
 mod gate;
@@ -15,6 +16,8 @@ use pyo3::prelude::*;
 mod _core {
     #[pymodule_export]
     use crate::builder::NetworkBuilder;
+    #[pymodule_export]
+    use crate::certificate::{certified_margins, certify, tight_bounds};
     #[pymodule_export]
     use crate::functions::{activation_range, anneal, energy, entropy, uniform_draws};
     #[pymodule_export]

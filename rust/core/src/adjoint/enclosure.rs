@@ -1,10 +1,16 @@
 //! Rows of a Jacobian that varies with the input, as centre + box + ball.
 
-use ndarray::Array2;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::{Norms, Pulled, pull, terms};
+use ndarray::{Array2, ArrayView1, ArrayView2};
+
+use super::ellipsoid::{Pulled, Shape, Shapes, WIDEST, ball};
+
+use super::{Map, Norms, is_linear, pull, terms};
 use crate::error::{Poll, Result};
 use crate::interval::{Interval, Intervals, centre_radius, product as times};
+use crate::linalg::pull_back;
 use crate::network::{Network, NodeId, Op, PoolKind};
 
 /// Unit roundoff of f64.
@@ -13,7 +19,8 @@ const ROUNDOFF: f64 = f64::EPSILON / 2.0;
 /// Rows `centre + rho` with `|rho| <= radius`, element by element, and `||rho||_2 <= norm`.
 ///
 /// The ball is what keeps a wide input box from exploding: through a layer its norm grows by the
-/// spectral norm, while a box grows by sums of absolute weights.
+/// spectral norm, while a box grows by sums of absolute weights. In a chain of dense layers the
+/// parts bound rho once more, each by an ellipsoid.
 #[derive(Debug, Clone)]
 pub(crate) struct Enclosure {
     /// Shape `(rows, elements)`.
@@ -22,6 +29,44 @@ pub(crate) struct Enclosure {
     pub(crate) radius: Array2<f64>,
     /// One a row.
     pub(crate) norm: Vec<f64>,
+    /// Where rho arose, the latest first.
+    parts: Vec<Part>,
+    /// L2 norm of what rounding has added to rho, which is in no part; one a row.
+    rounding: Vec<f64>,
+}
+
+/// What deviation arose at one activation, and what all of it was there.
+#[derive(Debug, Clone)]
+struct Part {
+    /// The activation.
+    birth: NodeId,
+    /// What has become of a ball around there.
+    shape: Shape,
+    /// L2 norms of what arose, one a row.
+    fresh: Vec<f64>,
+    /// L2 norms of all deviation there, one a row.
+    total: Vec<f64>,
+}
+
+/// The reach of a shape, by where it arose, through given rows and over given sizes.
+pub(crate) type Reached<'a> = dyn FnMut(NodeId, &Array2<f64>, &[f64]) -> f64 + 'a;
+
+/// What enclosures of one network's Jacobian share.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    norms: HashMap<NodeId, Norms>,
+    shapes: Option<Shapes>,
+}
+
+impl Tools {
+    /// Balls only, or ellipsoids too: they cost products of square matrices.
+    pub(crate) fn new(ellipsoids: bool) -> Self {
+        Self { norms: HashMap::new(), shapes: ellipsoids.then(Shapes::default) }
+    }
+
+    fn norms(&mut self, network: &Network, id: NodeId) -> &Norms {
+        self.norms.entry(id).or_insert_with(|| Norms::of(network, id))
+    }
 }
 
 /// An upper bound of the L2 norm, whatever the rounding.
@@ -39,12 +84,15 @@ impl Enclosure {
     /// Rows that are known exactly.
     pub(crate) fn exact(rows: Array2<f64>) -> Self {
         let norm = vec![0.0; rows.nrows()];
-        Self { radius: Array2::zeros(rows.dim()), centre: rows, norm }
+        let rounding = norm.clone();
+        Self { radius: Array2::zeros(rows.dim()), centre: rows, norm, parts: Vec::new(), rounding }
     }
 
     /// Rows of which only the size of each element is known.
     pub(crate) fn around_zero(radius: Array2<f64>, norm: Vec<f64>) -> Self {
-        Self { centre: Array2::zeros(radius.dim()), radius, norm }.narrowed()
+        let rounding = vec![0.0; norm.len()];
+        let parts = Vec::new();
+        Self { centre: Array2::zeros(radius.dim()), radius, norm, parts, rounding }.narrowed()
     }
 
     /// Number of rows.
@@ -63,6 +111,8 @@ impl Enclosure {
             *norm = (*norm + more) * slack(1);
         }
         self.centre += &other.centre;
+        // Ways that part and meet again are no chain.
+        self.parts.clear();
         for (norm, row) in self.norm.iter_mut().zip(self.centre.rows()) {
             *norm += 2.0 * ROUNDOFF * length(row.iter().copied());
         }
@@ -82,24 +132,26 @@ impl Enclosure {
 
     /// Take the rows back through a node.
     ///
-    /// `slopes` holds the secant slopes of an activation; `norms` those of a linear op, without
-    /// which the ball is not used.
+    /// `slopes` holds the secant slopes of an activation.
     pub(crate) fn pull(
         &self,
         network: &Network,
         id: NodeId,
         slopes: Option<&Intervals>,
-        norms: Option<&Norms>,
+        tools: &mut Tools,
         poll: &mut Poll<'_>,
     ) -> Result<Vec<(NodeId, Self)>> {
         let node = network.node(id);
         let source = node.sources[0];
         Ok(match (&node.op, slopes) {
-            (Op::Activation(_), Some(slopes)) => vec![(source, self.through_slopes(slopes))],
+            (Op::Activation(activation), Some(slopes)) => {
+                let anywhere = activation.slope_range(Interval::UNBOUNDED);
+                vec![(source, self.through_slopes(id, slopes, anywhere, tools))]
+            }
             (Op::Pool(PoolKind::Max, _) | Op::GlobalPool(PoolKind::Max), _) => {
                 vec![(source, self.through_maximum(network, id))]
             }
-            (op, _) if super::is_linear(op) => self.through_linear(network, id, norms, poll)?,
+            (op, _) if is_linear(op) => self.through_linear(network, id, tools, poll)?,
             // Lipschitz constants: 1/2 for a softmax, max |gamma| / sqrt(epsilon) for a layer
             // normalization; nothing is known of the rest.
             (Op::Softmax, _) => vec![(source, self.through_lipschitz(0.5))],
@@ -122,12 +174,19 @@ impl Enclosure {
     }
 
     /// `s o r = m o c + (c o (s - m) + rho o s)` for slopes s in m +- h.
-    fn through_slopes(&self, slopes: &Intervals) -> Self {
+    fn through_slopes(
+        &self,
+        id: NodeId,
+        slopes: &Intervals,
+        anywhere: Interval,
+        tools: &mut Tools,
+    ) -> Self {
         let (middle, half): (Vec<f64>, Vec<f64>) = slopes.iter().map(centre_radius).unzip();
         let most: Vec<f64> =
             slopes.iter().map(|slope| slope.lower.abs().max(slope.upper.abs())).collect();
         let steepest = most.iter().copied().fold(0.0, f64::max);
         let mut through = self.clone();
+        let mut fresh = Vec::with_capacity(self.rows());
         for row in 0..self.rows() {
             let mut moved = Vec::with_capacity(middle.len());
             for element in 0..middle.len() {
@@ -135,21 +194,50 @@ impl Enclosure {
                 let (c, r) = (self.centre[at], self.radius[at]);
                 let centre = times(c, middle[element]);
                 let spread = times(c.abs(), half[element]) + ROUNDOFF * 2.0 * centre.abs();
-                moved.push(spread);
+                moved.push(spread * slack(2));
                 through.centre[at] = centre;
                 through.radius[at] = (times(r, most[element]) + spread) * slack(3);
             }
-            through.norm[row] =
-                (times(steepest, self.norm[row]) + length(moved.into_iter())) * slack(3);
+            fresh.push(length(moved.into_iter()));
+            through.norm[row] = (times(steepest, self.norm[row]) + fresh[row]) * slack(3);
+            through.rounding[row] = times(steepest, self.rounding[row]) * slack(1);
         }
-        through.finite().narrowed()
+        let mut through = through.finite().narrowed();
+        through.parts = self.parts_through_slopes(id, anywhere, tools);
+        if tools.shapes.is_some() && middle.len() <= WIDEST && fresh.iter().all(|x| x.is_finite()) {
+            let total = through.norm.clone();
+            let part = Part { birth: id, shape: ball(middle.len()), fresh, total };
+            through.parts.insert(0, part);
+            // All that there is, rounding too, is in the new part's total; in those before it, not.
+        }
+        through
+    }
+
+    fn parts_through_slopes(&self, id: NodeId, anywhere: Interval, tools: &mut Tools) -> Vec<Part> {
+        let Some(shapes) = tools.shapes.as_mut() else { return Vec::new() };
+        let moved = self.parts.iter().map(|part| {
+            let shape = shapes.through_slopes((part.birth, id), &part.shape, anywhere)?;
+            Some(Part { shape, ..part.clone() })
+        });
+        moved.collect::<Option<Vec<Part>>>().unwrap_or_default()
+    }
+
+    /// Bound what the parts allow by a factor for each: everything that was at one birth, and what
+    /// arose after it.
+    fn by_parts(&self, row: usize, factors: &[f64]) -> f64 {
+        let (mut least, mut later) = (f64::INFINITY, 0.0);
+        for (part, &factor) in self.parts.iter().zip(factors) {
+            least = least.min((later + times(part.total[row], factor)) * slack(2));
+            later = (later + times(part.fresh[row], factor)) * slack(2);
+        }
+        least
     }
 
     fn through_linear(
         &self,
         network: &Network,
         id: NodeId,
-        norms: Option<&Norms>,
+        tools: &mut Tools,
         poll: &mut Poll<'_>,
     ) -> Result<Vec<(NodeId, Self)>> {
         let count = terms(network, id);
@@ -157,36 +245,98 @@ impl Enclosure {
         let factor = slack(count);
         // What the centre's own rounding needs goes the way of the box.
         let reach = &self.radius + &self.centre.mapv(|c| kappa * c.abs());
+        let pulled = self.parts_through(network, id, tools);
+        let norms = tools.norms(network, id).clone();
+        let column = |element: usize| norms.columns[element % norms.columns.len()];
+        let centres = pull(network, id, &self.centre, Map::Signed, poll)?;
+        let boxes = pull(network, id, &reach, Map::Absolute, poll)?;
         let mut found = Vec::new();
-        for Pulled { source, signed, mut absolute } in
-            pull(network, id, &self.centre, &reach, poll)?
-        {
-            absolute.mapv_inplace(|radius| {
+        for ((source, centre), (_, mut radius)) in centres.into_iter().zip(boxes) {
+            radius.mapv_inplace(|radius| {
                 if radius == 0.0 { 0.0 } else { radius * factor + f64::MIN_POSITIVE * factor }
             });
-            let mut norm = vec![f64::INFINITY; self.rows()];
-            if let Some(norms) = norms {
-                let column = |element: usize| norms.columns[element % norms.columns.len()];
-                let frobenius = length((0..absolute.ncols()).map(column));
-                for row in 0..self.rows() {
-                    let ball = self.norm[row];
-                    // The centre's rounding is at most kappa |c| |A|: by Cauchy-Schwarz this much
-                    // of a column's norm, and of the Frobenius norm (|A| has no smaller one).
-                    let rounding = kappa * length(self.centre.row(row).iter().copied()) * slack(4);
-                    for (element, radius) in absolute.row_mut(row).iter_mut().enumerate() {
-                        let by_ball = times(ball + rounding, column(element));
-                        *radius = radius.min(by_ball * slack(4));
+            let frobenius = length((0..radius.ncols()).map(column));
+            let (mut norm, mut rounding) = (self.norm.clone(), self.rounding.clone());
+            for row in 0..self.rows() {
+                let ball = self.norm[row];
+                // The centre's rounding is at most kappa |c| |A|: by Cauchy-Schwarz this much
+                // of a column's norm, and of the Frobenius norm (|A| has no smaller one).
+                let added = kappa * length(self.centre.row(row).iter().copied()) * slack(4);
+                for (element, radius) in radius.row_mut(row).iter_mut().enumerate() {
+                    let by_ball = times(ball + added, column(element));
+                    *radius = radius.min(by_ball * slack(4));
+                    if let Some(pulled) = &pulled {
+                        let factors: Vec<f64> =
+                            pulled.iter().map(|pulled| pulled.columns[element]).collect();
+                        let loose = times(self.rounding[row] + added, column(element));
+                        *radius = radius.min((self.by_parts(row, &factors) + loose) * slack(4));
                     }
+                }
+                norm[row] = (times(ball, norms.spectral) + times(added, frobenius)) * slack(4);
+                rounding[row] = (times(self.rounding[row], norms.spectral)
+                    + times(added, frobenius))
+                    * slack(4);
+                if let Some(pulled) = &pulled {
+                    let factors: Vec<f64> = pulled.iter().map(|pulled| pulled.stretch).collect();
                     norm[row] =
-                        (times(ball, norms.spectral) + times(rounding, frobenius)) * slack(4);
+                        norm[row].min((self.by_parts(row, &factors) + rounding[row]) * slack(4));
                 }
             }
-            found.push((
-                source,
-                Self { centre: signed, radius: absolute, norm }.finite().narrowed(),
-            ));
+            let parts = self.parts_after(network, id, pulled.as_deref(), tools);
+            let rows = Self { centre, radius, norm, parts, rounding };
+            found.push((source, rows.finite().narrowed()));
         }
         Ok(found)
+    }
+
+    /// What a dense op in a chain does to the parts' shapes; `None` where it is none.
+    fn parts_through(
+        &self,
+        network: &Network,
+        id: NodeId,
+        tools: &mut Tools,
+    ) -> Option<Vec<Pulled>> {
+        let node = network.node(id);
+        let Op::Dense(layer) = &node.op else { return None };
+        if self.parts.is_empty() || layer.kernel.ncols() != node.len() {
+            return None;
+        }
+        let shapes = tools.shapes.as_mut()?;
+        let further = !matches!(network.node(node.sources[0]).op, Op::Input);
+        let through = |part: &Part| {
+            shapes.through_kernel((part.birth, id), &part.shape, layer.kernel.view(), further)
+        };
+        Some(self.parts.iter().map(through).collect())
+    }
+
+    /// The parts after a linear op: kept in a chain, else forgotten.
+    fn parts_after(
+        &self,
+        network: &Network,
+        id: NodeId,
+        pulled: Option<&[Pulled]>,
+        tools: &mut Tools,
+    ) -> Vec<Part> {
+        let node = network.node(id);
+        if let Some(pulled) = pulled {
+            let moved = self.parts.iter().zip(pulled).map(|(part, pulled)| {
+                Some(Part { shape: Arc::clone(pulled.shape.as_ref()?), ..part.clone() })
+            });
+            return moved.collect::<Option<Vec<Part>>>().unwrap_or_default();
+        }
+        match (&node.op, tools.shapes.as_mut()) {
+            (Op::Reshape | Op::Identity, Some(_)) => self.parts.clone(),
+            (Op::BatchNormalization(_, affine) | Op::Affine(affine), Some(shapes))
+                if affine.scale.len() == node.len() =>
+            {
+                let moved = self.parts.iter().map(|part| {
+                    let shape = shapes.through_scale((part.birth, id), &part.shape, &affine.scale);
+                    Part { shape, ..part.clone() }
+                });
+                moved.collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// The difference of two maxima is a mean of the differences with weights that vary.
@@ -198,6 +348,8 @@ impl Enclosure {
             centre: Array2::zeros((self.rows(), source.len())),
             radius: Array2::zeros((self.rows(), source.len())),
             norm: vec![f64::INFINITY; self.rows()],
+            parts: Vec::new(),
+            rounding: vec![0.0; self.rows()],
         };
         let mut give = |output: usize, inputs: &[usize]| {
             let share = 1.0 / inputs.len().max(1) as f64;
@@ -258,6 +410,64 @@ impl Enclosure {
         self
     }
 
+    /// Bounds of `row . (W^T t)` for a few rows W of a kernel and t in the given intervals.
+    ///
+    /// The ball is met in three ways: by each row of W, by the sum of their sizes, and by the
+    /// spectral norm of these rows alone.
+    ///
+    /// `reached` is asked for the reach of a part's shape through these rows (see `reach`).
+    pub(crate) fn through_rows(
+        &self,
+        kernel: ArrayView2<'_, f32>,
+        vector: &Intervals,
+        reached: &mut Reached<'_>,
+    ) -> Intervals {
+        let norms = Norms::of_rows(kernel);
+        let centre = pull_back(kernel, self.centre.view(), false);
+        let kappa = (kernel.ncols() as f64 + 3.0) * ROUNDOFF;
+        let reach = &self.radius + &self.centre.mapv(|c| kappa * c.abs());
+        let radius = pull_back(kernel, reach.view(), true);
+        let most: Vec<f64> =
+            vector.iter().map(|each| each.lower.abs().max(each.upper.abs())).collect();
+        let sums = most.iter().zip(kernel.rows()).fold(
+            vec![0.0; kernel.ncols()],
+            |mut sums, (&most, row)| {
+                for (sum, &weight) in sums.iter_mut().zip(row) {
+                    *sum += times(f64::from(weight.abs()), most);
+                }
+                sums
+            },
+        );
+        let all = slack(kernel.nrows() + kernel.ncols());
+        let by_sums = length(sums.into_iter()) * all;
+        let by_spectrum = times(norms.spectral, length(most.iter().copied())) * all;
+        let factor = slack(kernel.ncols());
+        let reaches: Vec<f64> =
+            self.parts.iter().map(|part| reached(part.birth, &part.shape, &most)).collect();
+        let mut found = Intervals::default();
+        for row in 0..self.rows() {
+            let rounding = kappa * length(self.centre.row(row).iter().copied()) * slack(4);
+            let ball = self.norm[row];
+            let mut deviation = 0.0;
+            for (element, &most) in most.iter().enumerate() {
+                let by_box = radius[[row, element]] * factor + f64::MIN_POSITIVE;
+                let by_ball = times(ball + rounding, norms.columns[element]) * slack(4);
+                deviation +=
+                    times(if by_box.is_nan() { by_ball } else { by_box.min(by_ball) }, most);
+            }
+            // The centre's rounding is at most `rounding` in length as it meets |W| t.
+            let by_whole = times(ball, by_sums.min(by_spectrum)) + times(rounding, by_sums);
+            let loose = times(self.rounding[row], by_spectrum) + times(rounding, by_sums);
+            let by_parts = self.by_parts(row, &reaches) + loose;
+            let deviation = (deviation * all).min(by_whole * all).min(by_parts * all);
+            let centre = centre_times(centre.row(row), vector);
+            let value = centre.plus(Interval::new(-deviation, deviation)).without_nan();
+            found.lower.push(value.lower);
+            found.upper.push(value.upper);
+        }
+        found
+    }
+
     /// Bounds of every row times a vector that is zero but for `elements`, which lie in the given
     /// intervals.
     pub(crate) fn times(
@@ -299,4 +509,18 @@ fn around(centre: f64, radius: f64) -> Interval {
     }
     let radius = radius + f64::MIN_POSITIVE;
     Interval::new((centre - radius).next_down(), (centre + radius).next_up())
+}
+
+/// A row that is known times a vector.
+fn centre_times(row: ArrayView1<'_, f64>, vector: &Intervals) -> Interval {
+    let (mut sum, mut size, mut reach) = (0.0, 0.0, 0.0);
+    for (&c, value) in row.iter().zip(vector.iter()) {
+        let (middle, half) = centre_radius(value);
+        sum += times(c, middle);
+        size += times(c.abs(), middle.abs());
+        reach += times(c.abs(), half);
+    }
+    let n = vector.len();
+    let kappa = (n as f64 + 3.0) * ROUNDOFF;
+    around(sum, (reach + kappa * size) * slack(n))
 }

@@ -3,10 +3,12 @@
 //! A function is a row of coefficients, one for each element of the output. Everything here is in
 //! f64 with a rounding pad, so that what is enclosed stays enclosed.
 
+mod ellipsoid;
 mod enclosure;
 mod norms;
 
-pub(crate) use enclosure::Enclosure;
+pub(crate) use ellipsoid::reach;
+pub(crate) use enclosure::{Enclosure, Tools};
 pub(crate) use norms::Norms;
 
 use ndarray::{Array2, ArrayView2, Axis, Slice, Zip};
@@ -16,14 +18,13 @@ use crate::error::{Poll, Result};
 use crate::linalg::pull_back;
 use crate::network::{Conv, DepthwiseConv, Network, NodeId, Op, PoolKind};
 
-/// Rows taken back to one source of a node.
-pub(crate) struct Pulled {
-    /// The source.
-    pub(crate) source: NodeId,
-    /// `signed A`, shape `(rows, elements of the source)`; A is the op's linear map.
-    pub(crate) signed: Array2<f64>,
-    /// `absolute |A|`, of the same shape.
-    pub(crate) absolute: Array2<f64>,
+/// Which linear map rows are taken through: the op's own, or the one of its absolute weights.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Map {
+    /// A itself.
+    Signed,
+    /// |A|.
+    Absolute,
 }
 
 /// Whether a node is a linear map plus a constant.
@@ -53,72 +54,59 @@ pub(crate) fn terms(network: &Network, id: NodeId) -> usize {
 
 /// Take rows on the output of a linear node back to its sources.
 ///
-/// Both arrays have shape `(rows, elements of the node)`; `absolute` holds no negative number.
+/// `rows` has shape `(rows, elements of the node)`; each source gets `rows A` (or `rows |A|`), of
+/// shape `(rows, elements of the source)`.
 pub(crate) fn pull(
     network: &Network,
     id: NodeId,
-    signed: &Array2<f64>,
-    absolute: &Array2<f64>,
+    rows: &Array2<f64>,
+    map: Map,
     poll: &mut Poll<'_>,
-) -> Result<Vec<Pulled>> {
+) -> Result<Vec<(NodeId, Array2<f64>)>> {
     poll.check()?;
     let node = network.node(id);
     let source = node.sources[0];
     let elements = network.node(source).len();
     let channels = network.node(source).last_axis();
-    let one = |(signed, absolute)| vec![Pulled { source, signed, absolute }];
-    let moved = |map: &dyn Fn(ArrayView2<'_, f64>) -> Array2<f64>| {
-        one((map(signed.view()), map(absolute.view())))
-    };
-    Ok(match &node.op {
+    let pulled = match &node.op {
         Op::Dense(layer) => {
             let units = layer.kernel.ncols();
-            let rows = (signed.len() / units, units);
-            let (signed, absolute) =
-                pull_back(layer.kernel.view(), reshaped(signed, rows), reshaped(absolute, rows));
-            let shape = (signed.len() / elements, elements);
-            one((into_shape(signed, shape), into_shape(absolute, shape)))
+            let positions = reshaped(rows, (rows.len() / units, units));
+            let pulled = pull_back(layer.kernel.view(), positions, map == Map::Absolute);
+            into_shape(pulled, (rows.nrows(), elements))
         }
-        Op::Conv(layer) => one(pull_conv(layer, channels, elements, signed, absolute, poll)?),
+        Op::Conv(layer) => pull_conv(layer, channels, elements, rows, map, poll)?,
         Op::DepthwiseConv(layer) => {
-            let kernel = layer.kernel.mapv(f64::from);
-            let magnitude = kernel.mapv(f64::abs);
-            one((
-                pull_depthwise(layer, &kernel, elements, signed),
-                pull_depthwise(layer, &magnitude, elements, absolute),
-            ))
+            let weight = |w: f32| f64::from(if map == Map::Absolute { w.abs() } else { w });
+            pull_depthwise(layer, &layer.kernel.mapv(weight), elements, rows)
         }
         Op::BatchNormalization(_, affine) | Op::Affine(affine) => {
-            let width = affine.scale.len();
-            let scaled = |rows: &Array2<f64>, scale: &dyn Fn(f64) -> f64| {
-                let mut rows = rows.clone();
-                for mut row in rows.rows_mut() {
-                    for (element, value) in row.iter_mut().enumerate() {
-                        *value *= scale(affine.scale[element % width]);
-                    }
+            let mut scaled = rows.clone();
+            for mut row in scaled.rows_mut() {
+                for (value, &scale) in row.iter_mut().zip(affine.scale.iter().cycle()) {
+                    *value *= if map == Map::Absolute { scale.abs() } else { scale };
                 }
-                rows
-            };
-            one((scaled(signed, &|scale| scale), scaled(absolute, &f64::abs)))
+            }
+            scaled
         }
-        Op::Pool(..) | Op::GlobalPool(_) => {
-            moved(&|rows| pull_mean(&node.op, channels, elements, rows))
-        }
-        Op::ZeroPadding(padding) => moved(&|rows| {
+        Op::Pool(..) | Op::GlobalPool(_) => pull_mean(&node.op, channels, elements, rows),
+        Op::ZeroPadding(padding) => {
             let places: Vec<usize> = padding
                 .targets()
                 .flat_map(|to| (0..channels).map(move |channel| to * channels + channel))
                 .collect();
-            rows.select(Axis(1), &places)
-        }),
-        Op::Add => node
-            .sources
-            .iter()
-            .map(|&source| Pulled { source, signed: signed.clone(), absolute: absolute.clone() })
-            .collect(),
-        Op::Concatenate(axis) => split(network, id, *axis, signed, absolute),
-        _ => one((signed.clone(), absolute.clone())),
-    })
+            standard(rows.select(Axis(1), &places))
+        }
+        Op::Add => return Ok(node.sources.iter().map(|&s| (s, rows.clone())).collect()),
+        Op::Concatenate(axis) => return Ok(split(network, id, *axis, rows)),
+        _ => rows.clone(),
+    };
+    Ok(vec![(source, pulled)])
+}
+
+/// Rows in row-major order, as everything here reads them.
+fn standard(rows: Array2<f64>) -> Array2<f64> {
+    rows.as_standard_layout().into_owned()
 }
 
 fn reshaped(rows: &Array2<f64>, shape: (usize, usize)) -> ArrayView2<'_, f64> {
@@ -138,34 +126,26 @@ fn pull_conv(
     layer: &Conv,
     channels: usize,
     elements: usize,
-    signed: &Array2<f64>,
-    absolute: &Array2<f64>,
+    rows: &Array2<f64>,
+    map: Map,
     poll: &mut Poll<'_>,
-) -> Result<(Array2<f64>, Array2<f64>)> {
+) -> Result<Array2<f64>> {
     let (positions, filters) = (layer.window.positions(), layer.kernel.ncols());
     let (per_group, columns) = (channels / layer.groups, filters / layer.groups);
-    let shape = (signed.nrows(), elements);
-    let mut pulled = (Array2::zeros(shape), Array2::zeros(shape));
-    for row in 0..signed.nrows() {
+    let mut pulled = Array2::zeros((rows.nrows(), elements));
+    for (row, mut to) in rows.rows().into_iter().zip(pulled.rows_mut()) {
         poll.check()?;
-        let select = |rows: &Array2<f64>| {
-            let row = rows.row(row).to_vec();
-            Array2::from_shape_vec((positions, filters), row).unwrap_or_default()
-        };
-        let (wide, reach) = (select(signed), select(absolute));
+        let row = into_shape(row.to_owned().insert_axis(Axis(0)), (positions, filters));
         for group in 0..layer.groups {
             let part = Slice::from(group * columns..(group + 1) * columns);
             let kernel = layer.kernel.slice_axis(Axis(1), part);
-            let (centres, radii) =
-                pull_back(kernel, wide.slice_axis(Axis(1), part), reach.slice_axis(Axis(1), part));
+            let patches = pull_back(kernel, row.slice_axis(Axis(1), part), map == Map::Absolute);
             for position in 0..positions {
                 for tap in 0..layer.window.taps() {
                     let Some(at) = layer.window.input_position(position, tap) else { continue };
                     let first = at * channels + group * per_group;
                     for channel in 0..per_group {
-                        let from = [position, tap * per_group + channel];
-                        pulled.0[[row, first + channel]] += centres[from];
-                        pulled.1[[row, first + channel]] += radii[from];
+                        to[first + channel] += patches[[position, tap * per_group + channel]];
                     }
                 }
             }
@@ -200,29 +180,25 @@ fn pull_depthwise(
 }
 
 /// Every input of a window has the same share of its mean.
-fn pull_mean(op: &Op, channels: usize, elements: usize, rows: ArrayView2<'_, f64>) -> Array2<f64> {
+fn pull_mean(op: &Op, channels: usize, elements: usize, rows: &Array2<f64>) -> Array2<f64> {
     let mut pulled = Array2::zeros((rows.nrows(), elements));
-    Zip::from(pulled.rows_mut()).and(rows.rows()).into_par_iter().for_each(
-        |(mut to, from)| match op {
-            Op::Pool(_, window) => {
-                for position in 0..window.positions() {
-                    let share = 1.0 / window.inputs(position).count().max(1) as f64;
-                    for at in window.inputs(position) {
-                        for channel in 0..channels {
-                            to[at * channels + channel] +=
-                                share * from[position * channels + channel];
-                        }
-                    }
+    Zip::from(pulled.rows_mut()).and(rows.rows()).into_par_iter().for_each(|(mut to, from)| {
+        let Op::Pool(_, window) = op else {
+            let share = channels as f64 / elements as f64;
+            for (to, from) in to.iter_mut().zip(from.iter().cycle()) {
+                *to = share * from;
+            }
+            return;
+        };
+        for position in 0..window.positions() {
+            let share = 1.0 / window.inputs(position).count().max(1) as f64;
+            for at in window.inputs(position) {
+                for channel in 0..channels {
+                    to[at * channels + channel] += share * from[position * channels + channel];
                 }
             }
-            _ => {
-                let share = channels as f64 / elements as f64;
-                for element in 0..elements {
-                    to[element] = share * from[element % channels];
-                }
-            }
-        },
-    );
+        }
+    });
     pulled
 }
 
@@ -230,9 +206,8 @@ fn split(
     network: &Network,
     id: NodeId,
     axis: usize,
-    signed: &Array2<f64>,
-    absolute: &Array2<f64>,
-) -> Vec<Pulled> {
+    rows: &Array2<f64>,
+) -> Vec<(NodeId, Array2<f64>)> {
     let node = network.node(id);
     let inner: usize = node.shape[axis + 1..].iter().product();
     let block = node.shape[axis] * inner;
@@ -240,15 +215,11 @@ fn split(
     node.sources
         .iter()
         .map(|&source| {
-            let run = network.node(source).shape[axis] * inner;
-            let places: Vec<usize> = (0..node.len())
-                .filter(|element| (first..first + run).contains(&(element % block)))
-                .collect();
-            first += run;
-            let of = |rows: &Array2<f64>| {
-                rows.select(Axis(1), &places).as_standard_layout().into_owned()
-            };
-            Pulled { source, signed: of(signed), absolute: of(absolute) }
+            let run = first..first + network.node(source).shape[axis] * inner;
+            first = run.end;
+            let places: Vec<usize> =
+                (0..node.len()).filter(|element| run.contains(&(element % block))).collect();
+            (source, standard(rows.select(Axis(1), &places)))
         })
         .collect()
 }

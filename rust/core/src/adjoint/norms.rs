@@ -20,10 +20,7 @@ impl Norms {
         let node = network.node(id);
         let channels = node.sources.first().map_or(1, |&source| network.node(source).last_axis());
         match &node.op {
-            Op::Dense(layer) => Self {
-                spectral: spectral_norm(layer.kernel.view()),
-                columns: row_norms(layer.kernel.view()),
-            },
+            Op::Dense(layer) => Self::of_rows(layer.kernel.view()),
             Op::Conv(layer) => {
                 let columns = layer.kernel.ncols() / layer.groups;
                 let parts = (0..layer.groups).map(|group| {
@@ -60,6 +57,11 @@ impl Norms {
             }
             _ => Self { spectral: 1.0, columns: vec![1.0] },
         }
+    }
+
+    /// The norms of a dense op with this kernel.
+    pub(crate) fn of_rows(kernel: ArrayView2<'_, f32>) -> Self {
+        Self { spectral: spectral_norm(kernel), columns: row_norms(kernel) }
     }
 
     /// An op whose kernel, with these norms, slides: an input is in `overlap` windows at most.

@@ -1,6 +1,11 @@
 //! Value intervals of every unit, propagated from the input box.
 
+pub(crate) mod backward;
 pub(crate) mod linear;
+mod mean_value;
+mod tight;
+
+pub use tight::Tightening;
 
 use std::sync::Arc;
 
@@ -44,6 +49,15 @@ impl InputBox {
             }
         }
         Ok(Self(intervals.into_iter().map(Arc::new).collect()))
+    }
+
+    /// A point near the middle of the box.
+    pub(crate) fn middle(&self) -> Self {
+        let point = |value: Interval| {
+            let middle = 0.5 * value.lower + 0.5 * value.upper;
+            Interval::new(middle, middle)
+        };
+        Self(self.0.iter().map(|input| Arc::new(input.iter().map(point).collect())).collect())
     }
 }
 

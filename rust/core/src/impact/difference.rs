@@ -39,6 +39,21 @@ fn narrow(difference: &mut Intervals, before: &Intervals, after: &Intervals) {
     }
 }
 
+/// The difference at a node that no merge injects anything into.
+pub(crate) fn difference_at(
+    network: &Network,
+    id: NodeId,
+    differences: &Differences,
+    before: &Bounds,
+    after: &Bounds,
+    poll: &mut Poll<'_>,
+) -> Result<Option<Intervals>> {
+    if matches!(network.node(id).op, Op::Input) {
+        return Ok(None);
+    }
+    at_node(network, id, differences, before, Some(after), poll)
+}
+
 fn at_node(
     network: &Network,
     id: NodeId,

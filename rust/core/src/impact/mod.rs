@@ -14,6 +14,7 @@ use crate::interval::{Interval, Intervals};
 use crate::network::{Consumer, Group, Network, NodeId, Op};
 use crate::sensitivity::Sensitivity;
 
+pub(crate) use difference::difference_at;
 use difference::{Differences, propagate};
 use pair::PairDifference;
 
@@ -44,20 +45,43 @@ pub struct Rounding {
 
 impl Rounding {
     /// What it does to the consumer's output.
-    fn image(&self, network: &Network, values: &Bounds) -> Intervals {
+    pub(crate) fn image(&self, network: &Network, values: &Bounds) -> Intervals {
         let node = network.node(self.node);
         let input = values.of(node.sources[0]);
-        let width = network.node(node.sources[0]).last_axis();
         let positions = node.len() / node.last_axis();
-        let element = |position: usize, row: usize| match &node.op {
+        let element = self.places(network);
+        sparse_rows(positions, &self.rows, &self.weights, &self.bias, &element, input)
+    }
+
+    /// The input element under a kernel row at a position (`None`: zero padding).
+    pub(crate) fn places<'a>(
+        &self,
+        network: &'a Network,
+    ) -> impl Fn(usize, usize) -> Option<usize> + 'a {
+        let node = network.node(self.node);
+        let width = network.node(node.sources[0]).last_axis();
+        move |position: usize, row: usize| match &node.op {
             Op::Conv(conv) => {
                 let at = conv.window.input_position(position, row / width)?;
                 Some(at * width + row % width)
             }
             _ => Some(position * width + row),
-        };
-        sparse_rows(positions, &self.rows, &self.weights, &self.bias, &element, input)
+        }
     }
+}
+
+/// What merges do to one consumer.
+pub(crate) struct Injection {
+    /// The consumer.
+    pub(crate) consumer: NodeId,
+    /// Units of the layer whose merges they are.
+    pub(crate) units: usize,
+    /// The units that went, ascending.
+    pub(crate) nominees: Vec<usize>,
+    /// By how much what its original kernel reads changes.
+    pub(crate) input: Intervals,
+    /// What its stored weights add beyond that.
+    pub(crate) residual: Intervals,
 }
 
 /// Differences right after the consumers of a group, made by [`inject`].
@@ -156,6 +180,21 @@ pub fn joint(
     Ok(at_logits(network, &network.logits(), &differences))
 }
 
+/// For each consumer, the change of what its original kernel reads when all pairs are merged.
+pub(crate) fn consumer_inputs(
+    network: &Network,
+    group: &Group,
+    pairs: &[Pair],
+    values: &Bounds,
+    poll: &mut Poll<'_>,
+) -> Result<Vec<Intervals>> {
+    let per_consumer = pair_differences(network, group, pairs, values, poll)?;
+    let of = |(consumer, pairs): (&Consumer, &Vec<PairDifference>)| {
+        consumer_input(network, group, consumer, pairs)
+    };
+    Ok(group.consumers.iter().zip(&per_consumer).map(of).collect())
+}
+
 /// For each consumer, the difference delegate - nominee of each pair as the consumer sees it.
 fn pair_differences(
     network: &Network,
@@ -204,7 +243,11 @@ fn consumer_input(
     input
 }
 
-fn at_logits(network: &Network, logits: &[NodeId], differences: &Differences) -> Intervals {
+pub(crate) fn at_logits(
+    network: &Network,
+    logits: &[NodeId],
+    differences: &Differences,
+) -> Intervals {
     let mut side_by_side = Intervals::default();
     for &id in logits {
         let unchanged = Intervals::zeros(network.node(id).len());

@@ -5,6 +5,7 @@
 mod activation_difference;
 mod activation_lines;
 mod activations;
+mod certificates;
 mod networks;
 mod runs;
 mod soundness;

@@ -95,3 +95,63 @@ pub(crate) fn sample(network: &Network, random: &mut Random) -> Intervals {
         })
         .collect()
 }
+
+/// A chain of three to five dense layers, where deviations are kept in ellipsoids; hidden layers
+/// are "d0", "d1" and so on. Some have batch normalization, some units are dead.
+pub(crate) fn chain(seed: u64) -> Network {
+    let random = &mut Random::from_seed(seed);
+    let kinds = ["relu", "relu", "relu", "leaky_relu", "tanh", "gelu", "softplus"];
+    let at = usize::try_from(seed).unwrap_or(0);
+    let activation = Activation::parse(kinds[at % kinds.len()], &[]).expect("a known kind");
+    let hidden = 2 + at % 3;
+    let mut builder = NetworkBuilder::new();
+    builder.add("x", &[], Op::Input, Some(&[5]), None).expect("valid");
+    let mut last = "x".to_owned();
+    let mut width = 5;
+    for layer in 0..hidden {
+        let units = 4 + (at / 7 + layer) % 4;
+        let mut weights = dense(random, width, units);
+        if let Some(bias) = weights.bias.as_mut().filter(|_| at.is_multiple_of(5)) {
+            bias[0] = -20.0; // never active under a ReLU
+        }
+        let name = format!("d{layer}");
+        builder.add(&name, &[&last], Op::Dense(weights), None, None).expect("valid");
+        last = name;
+        if at.is_multiple_of(4) {
+            let name = format!("b{layer}");
+            builder
+                .batch_normalization(&name, &last, normalization(random, units), None)
+                .expect("a valid normalization");
+            last = name;
+        }
+        let name = format!("a{layer}");
+        builder.add(&name, &[&last], Op::Activation(activation), None, None).expect("valid");
+        last = name;
+        width = units;
+    }
+    builder.add("logits", &[&last], Op::Dense(dense(random, width, 3)), None, None).expect("valid");
+    builder.build(&["logits"]).expect("a valid network")
+}
+
+/// Three branches that are added and put side by side before the last layers.
+pub(crate) fn branches(seed: u64) -> Network {
+    let random = &mut Random::from_seed(seed);
+    let relu = Activation::parse("relu", &[]).expect("a known kind");
+    let mut builder = NetworkBuilder::new();
+    builder.add("x", &[], Op::Input, Some(&[4]), None).expect("valid");
+    for name in ["left", "right", "third"] {
+        builder.add(name, &["x"], Op::Dense(dense(random, 4, 4)), None, None).expect("valid");
+        let active = format!("{name}_active");
+        builder.add(&active, &[name], Op::Activation(relu), None, None).expect("valid");
+    }
+    builder.add("sum", &["left_active", "right_active"], Op::Add, None, None).expect("valid");
+    builder.add("both", &["sum", "third_active"], Op::Concatenate(0), None, None).expect("valid");
+    builder.add("d0", &["both"], Op::Dense(dense(random, 8, 6)), None, None).expect("valid");
+    builder.add("a0", &["d0"], Op::Activation(relu), None, None).expect("valid");
+    builder.add("d1", &["a0"], Op::Dense(dense(random, 6, 5)), None, None).expect("valid");
+    builder.add("a1", &["d1"], Op::Activation(relu), None, None).expect("valid");
+    builder.add("skip", &["a0"], Op::Dense(dense(random, 6, 3)), None, None).expect("valid");
+    builder.add("last", &["a1"], Op::Dense(dense(random, 5, 3)), None, None).expect("valid");
+    builder.add("logits", &["skip", "last"], Op::Add, None, None).expect("valid");
+    builder.build(&["logits"]).expect("a valid network")
+}

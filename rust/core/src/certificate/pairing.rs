@@ -1,0 +1,227 @@
+//! An original network and what pruning made of it, side by side in one shape.
+
+use ndarray::Array2;
+
+use crate::error::{Error, Result};
+use crate::impact::{Pair, Rounding};
+use crate::merge;
+use crate::network::{Consumer, Group, Network, NodeId};
+use crate::one_shot::with_final_delegates;
+
+/// Unit roundoff of f64.
+const ROUNDOFF: f64 = f64::EPSILON / 2.0;
+
+/// The units of one layer that went, and who took over.
+#[derive(Debug, Clone)]
+pub struct Takeover {
+    /// The layer.
+    pub group: Group,
+    /// Each nominee with the delegate that is left in the end.
+    pub pairs: Vec<Pair>,
+}
+
+/// Both networks in the original's shape: units that went are still there, without outgoing
+/// weights.
+#[derive(Debug, Clone)]
+pub struct Pairing<'a> {
+    pub(super) original: &'a Network,
+    pub(super) pruned: Network,
+    pub(super) takeovers: Vec<Takeover>,
+}
+
+/// A merge by layer name, as a pruning records it.
+pub type NamedMerge = (String, Pair);
+
+impl<'a> Pairing<'a> {
+    /// Lay `smaller` over `original`; `merges` are those that led from the one to the other.
+    ///
+    /// Nothing is taken on trust: the merges only say which units to compare with which, and
+    /// whatever the smaller network's weights are beyond them is bounded as it is.
+    pub fn new(original: &'a Network, smaller: &Network, merges: &[NamedMerge]) -> Result<Self> {
+        let mut pruned = original.clone();
+        let mut takeovers = Vec::new();
+        let mut kept: Vec<(Group, Vec<usize>)> = Vec::new();
+        for layer in named_layers(merges) {
+            let group = original.prunable_group(layer)?;
+            let pairs: Vec<Pair> =
+                merges.iter().filter(|(name, _)| name == layer).map(|&(_, pair)| pair).collect();
+            let left = survivors(&group, &pairs)?;
+            merge::merge(&mut pruned, &group, &pairs)?;
+            kept.push((group.clone(), left));
+            takeovers.push(Takeover { group, pairs: with_final_delegates(&pairs) });
+        }
+        overlay(&mut pruned, smaller, &kept)?;
+        Ok(Self { original, pruned, takeovers })
+    }
+
+    /// By how much each consumer's weights are not what the merges alone make of the original's.
+    pub(super) fn residuals(&self, takeover: &Takeover) -> Vec<Residual> {
+        let of = |consumer: &Consumer| {
+            residual(self.original, &self.pruned, &takeover.group, consumer, &takeover.pairs)
+        };
+        takeover.group.consumers.iter().filter_map(of).collect()
+    }
+}
+
+/// Stored minus exact weights of a consumer, and how far rounding may have put that off.
+pub(super) struct Residual {
+    /// As computed.
+    pub(super) rounding: Rounding,
+    /// The largest error of each of its weights, the same rows.
+    pub(super) error: Array2<f64>,
+    /// The largest error of each bias.
+    pub(super) bias_error: Vec<f64>,
+}
+
+fn named_layers(merges: &[NamedMerge]) -> Vec<&str> {
+    let mut layers: Vec<&str> = Vec::new();
+    for (layer, _) in merges {
+        if !layers.contains(&layer.as_str()) {
+            layers.push(layer);
+        }
+    }
+    layers
+}
+
+/// The units that no merge took away.
+fn survivors(group: &Group, pairs: &[Pair]) -> Result<Vec<usize>> {
+    let mut live = vec![true; group.units];
+    for pair in pairs {
+        let known = |unit: usize| live.get(unit).copied().unwrap_or(false);
+        if pair.nominee == pair.delegate || !known(pair.nominee) || !known(pair.delegate) {
+            return Err(Error::Mismatch(format!(
+                "layer '{}': unit {} cannot be merged into unit {}: one of them was not there",
+                group.layer, pair.nominee, pair.delegate
+            )));
+        }
+        live[pair.nominee] = false;
+    }
+    Ok((0..group.units).filter(|&unit| live[unit]).collect())
+}
+
+/// Put the smaller network's weights where they belong in the original's shape.
+fn overlay(pruned: &mut Network, smaller: &Network, kept: &[(Group, Vec<usize>)]) -> Result<()> {
+    if smaller.nodes().len() != pruned.nodes().len() {
+        return Err(Error::Mismatch(format!(
+            "the original has {} ops, the pruned model {}",
+            pruned.nodes().len(),
+            smaller.nodes().len()
+        )));
+    }
+    let mut expected = pruned.clone();
+    for (group, left) in kept {
+        expected = merge::remove(expected, group, left);
+    }
+    for id in 0..pruned.nodes().len() {
+        check_alike(&expected, smaller, id)?;
+        let rows = kept.iter().find_map(|(group, left)| {
+            let reads = group.consumers.iter().any(|consumer| consumer.node == id);
+            reads.then_some((group.units, left))
+        });
+        let columns = kept.iter().find(|(group, _)| group.producer == id).map(|(_, left)| left);
+        let Some((theirs, their_bias)) = smaller.node(id).op.kernel_and_bias() else { continue };
+        let Some((kernel, bias)) = pruned.node_mut(id).op.kernel_and_bias_mut() else { continue };
+        let row_places: Vec<usize> = match rows {
+            None => (0..kernel.nrows()).collect(),
+            Some((units, left)) => (0..kernel.nrows() / units)
+                .flat_map(|block| left.iter().map(move |&unit| block * units + unit))
+                .collect(),
+        };
+        let column_places: Vec<usize> =
+            columns.map_or_else(|| (0..kernel.ncols()).collect(), Clone::clone);
+        for (from, &to) in theirs.rows().into_iter().zip(&row_places) {
+            for (&weight, &column) in from.iter().zip(&column_places) {
+                kernel[[to, column]] = weight;
+            }
+        }
+        match (their_bias, bias.as_mut()) {
+            (Some(theirs), Some(bias)) => {
+                for (&value, &column) in theirs.iter().zip(&column_places) {
+                    bias[column] = value;
+                }
+            }
+            (None, None) => {}
+            _ => {
+                return Err(Error::Mismatch(format!(
+                    "layer '{}' has a bias in one of the models only",
+                    smaller.node(id).layer
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same op with the same shapes; weights that no merge touches must be the same, too.
+fn check_alike(expected: &Network, smaller: &Network, id: NodeId) -> Result<()> {
+    let (a, b) = (expected.node(id), smaller.node(id));
+    let mismatch = |what: String| Err(Error::Mismatch(format!("layer '{}': {what}", a.layer)));
+    if a.op.kind() != b.op.kind() || a.sources != b.sources {
+        return mismatch(format!(
+            "{} in the original, {} in the pruned model",
+            a.op.kind(),
+            b.op.kind()
+        ));
+    }
+    if a.shape != b.shape {
+        return mismatch(format!(
+            "its output should have shape {:?} after those merges, but has {:?}",
+            a.shape, b.shape
+        ));
+    }
+    if a.op.kernel_and_bias().is_none() && a.op != b.op {
+        return mismatch("its parameters are not those of the original".into());
+    }
+    match (a.op.kernel_and_bias(), b.op.kernel_and_bias()) {
+        (Some((ours, _)), Some((theirs, _))) if ours.dim() != theirs.dim() => mismatch(format!(
+            "its kernel should have shape {:?} after those merges, but has {:?}",
+            ours.dim(),
+            theirs.dim()
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn residual(
+    original: &Network,
+    pruned: &Network,
+    group: &Group,
+    consumer: &Consumer,
+    pairs: &[Pair],
+) -> Option<Residual> {
+    let (before, old_bias) = original.node(consumer.node).op.kernel_and_bias()?;
+    let (stored, new_bias) = pruned.node(consumer.node).op.kernel_and_bias()?;
+    let (units, width) = (group.units, consumer.gain.len());
+    let mut exact = before.mapv(f64::from);
+    let mut size = exact.mapv(f64::abs);
+    let columns = before.ncols();
+    let bias_of =
+        |bias: Option<&ndarray::Array1<f32>>, unit: usize| bias.map_or(0.0, |b| f64::from(b[unit]));
+    let mut shift: Vec<f64> = (0..columns).map(|unit| bias_of(old_bias, unit)).collect();
+    let mut shift_size: Vec<f64> = shift.iter().map(|b| b.abs()).collect();
+    for pair in pairs {
+        let rows = (pair.nominee..before.nrows()).step_by(units);
+        for (i, j) in rows.zip((pair.delegate..).step_by(units)) {
+            let ratio = consumer.gain[i % width] / consumer.gain[j % width];
+            let (from, to) = (consumer.offset[i % width], consumer.offset[j % width] * ratio);
+            for column in 0..columns {
+                let weight = f64::from(before[[i, column]]);
+                exact[[j, column]] += ratio * weight;
+                size[[j, column]] += (ratio * weight).abs();
+                exact[[i, column]] = 0.0;
+                size[[i, column]] = 0.0;
+                shift[column] += (from - to) * weight;
+                shift_size[column] += (from.abs() + to.abs()) * weight.abs();
+            }
+        }
+    }
+    let kappa = (pairs.len() as f64 + 8.0) * 2.0 * ROUNDOFF;
+    let all: Vec<usize> = (0..before.nrows()).collect();
+    let weights = stored.mapv(f64::from) - &exact;
+    let bias = (0..columns).map(|unit| bias_of(new_bias, unit) - shift[unit]).collect();
+    Some(Residual {
+        rounding: Rounding { node: consumer.node, rows: all, weights, bias },
+        error: size.mapv(|size| kappa * size),
+        bias_error: shift_size.into_iter().map(|size| kappa * size).collect(),
+    })
+}
