@@ -10,10 +10,7 @@ from typing import Any
 
 from nnprune.result import to_json
 
-__all__ = ["KIND", "SCHEMA_VERSION", "Evaluation"]
-
-KIND = "nnprune-evaluation"
-SCHEMA_VERSION = 1
+__all__ = ["Evaluation"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from nnprune.attacks.options import FGSM, PGD, Attack
 from nnprune.datasets.evaluation_data import EvaluationData
 from nnprune.datasets.sources import open_data
 from nnprune.errors import ConfigError, ModelError
-from nnprune.evaluation.document import KIND, SCHEMA_VERSION, Evaluation
+from nnprune.evaluation.document import Evaluation
 from nnprune.evaluation.doubts import doubts_about_epsilons, doubts_about_models
 from nnprune.evaluation.entries import Candidate, Entry, open_all
 from nnprune.evaluation.passes import classify, regress
@@ -31,6 +31,7 @@ from nnprune.evaluation.subject import (
 )
 from nnprune.keras_io.opened import input_box_of
 from nnprune.progress import counter
+from nnprune.report.schema import KIND, SCHEMA_VERSION
 from nnprune.result import finite
 
 if TYPE_CHECKING:
