@@ -23,7 +23,6 @@ from typing import Any
 
 MODEL = Path(__file__).parent / "models" / "mnist.keras"
 TARGET, STEP = 0.8, 1 / 64
-PUBLIC_SECONDS = 268  # paoding-dl 1.0.0.post3 on TensorFlow 2.15, 50 %, on another 2-core server
 
 # Run in a process of its own, so that nothing else's memory counts.
 MEASURE = """
@@ -173,10 +172,6 @@ def main() -> None:
     shown = "not measured here" if ratio is None else f"{ratio:.1f} times the weights"
     print(f"engine's peak   {shown} ({measured['weights']:,} bytes)")
     print(f"this machine    {rates['float32']:.0f} GFLOP/s f32, {rates['float64']:.0f} f64 (NumPy)")
-    print(
-        f"for comparison, from elsewhere: the public implementation took {PUBLIC_SECONDS} s of CPU "
-        "for 50 % of such a model"
-    )
 
 
 if __name__ == "__main__":
