@@ -1,4 +1,4 @@
-"""Robust instances, retention, and the flags on attacks that were too weak."""
+"""Retention, and the flags on attacks that were too weak."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from networks import seeds
-from nnprune.errors import ConfigError, DataError
+from nnprune.errors import ConfigError
 from nnprune.metrics.classification import Proportion, proportion
 from nnprune.metrics.robustness import (
     AttackOutcome,
     RobustPoint,
     reliability_flags,
     retention,
-    robust_instances,
 )
 
 SAMPLES = 1000  # the margin is 5 of them
@@ -69,45 +67,6 @@ def assert_flag(found: Sequence[str], *parts: str) -> None:
     assert found[0].endswith(".")
     for part in parts:
         assert part in found[0]
-
-
-# Robust instances
-
-
-@given(seed=seeds, samples=st.integers(0, 30), classes=st.integers(1, 4))
-def test_robust_instances_are_right_before_and_after(seed: int, samples: int, classes: int) -> None:
-    random = np.random.default_rng(seed)
-    clean, adversarial, labels = random.integers(0, classes, (3, samples))
-    found = robust_instances(clean, adversarial, labels)
-    expected = [
-        before == label and after == label
-        for before, after, label in zip(clean, adversarial, labels, strict=True)
-    ]
-    assert found.tolist() == expected
-    assert found.dtype == np.bool_
-    assert np.sum(found) <= min(np.sum(clean == labels), np.sum(adversarial == labels))
-
-
-@given(seed=seeds, samples=st.integers(0, 30))
-def test_without_a_change_the_robust_are_the_right_ones(seed: int, samples: int) -> None:
-    clean, labels = np.random.default_rng(seed).integers(0, 3, (2, samples))
-    assert robust_instances(clean, clean, labels).tolist() == (clean == labels).tolist()
-
-
-def test_a_right_answer_to_the_attack_alone_does_not_count() -> None:
-    assert robust_instances([0, 1, 1, 0], [1, 0, 1, 0], [1, 1, 1, 1]).tolist() == [
-        False,
-        False,
-        True,
-        False,
-    ]
-
-
-@pytest.mark.parametrize("shapes", [((3,), (3,), (2,)), ((3,), (1,), (3,)), ((3, 1),) * 3])
-def test_arrays_that_would_broadcast_are_refused(shapes: Sequence[tuple[int, ...]]) -> None:
-    clean, adversarial, labels = (np.zeros(shape, np.int64) for shape in shapes)
-    with pytest.raises(DataError, match="robust instances: expected one clean prediction"):
-        robust_instances(clean, adversarial, labels)
 
 
 def test_retention_is_the_ratio_of_the_counts() -> None:

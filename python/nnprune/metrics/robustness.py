@@ -17,13 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from nnprune.errors import ConfigError, DataError
+from nnprune.errors import ConfigError
 from nnprune.metrics.classification import Proportion
 
-__all__ = ["AttackOutcome", "RobustPoint", "reliability_flags", "retention", "robust_instances"]
+__all__ = ["AttackOutcome", "RobustPoint", "reliability_flags", "retention"]
 
 _LEAST_SAMPLES = 2
 _LEAST_SHARE = 0.005
@@ -99,40 +96,6 @@ class AttackOutcome:
             "points": [asdict(point) for point in self.points],
             "flags": list(self.flags),
         }
-
-
-def robust_instances(
-    clean_predictions: ArrayLike, adversarial_predictions: ArrayLike, labels: ArrayLike
-) -> NDArray[np.bool_]:
-    """Return which samples are predicted right before and after an attack.
-
-    Z of Meng et al., arXiv 2204.00783, eq. 1: g(x_adv) = g(x) = y.
-
-    Parameters
-    ----------
-    clean_predictions, adversarial_predictions, labels : array of int, shape [samples]
-        Class numbers: predicted before, predicted after, and true.
-
-    Returns
-    -------
-    array of bool, shape [samples]
-
-    Raises
-    ------
-    DataError
-        The three are not of the same length.
-    """
-    clean, adversarial, truth = map(
-        np.asarray, (clean_predictions, adversarial_predictions, labels)
-    )
-    if truth.ndim != 1 or not clean.shape == adversarial.shape == truth.shape:
-        raise DataError(
-            "robust instances: expected one clean prediction, one adversarial prediction and one "
-            f"label for each sample; got shapes {list(clean.shape)}, {list(adversarial.shape)} and "
-            f"{list(truth.shape)}"
-        )
-    robust: NDArray[np.bool_] = (clean == truth) & (adversarial == truth)
-    return robust
 
 
 def retention(count: int, original_count: int) -> float | None:
