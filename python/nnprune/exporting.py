@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnprune.keras_io.opened import input_box_of, open_model
@@ -12,47 +10,9 @@ from nnprune.keras_io.opened import input_box_of, open_model
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["ExportReport", "export"]
+    from nnprune.keras_io.export import ExportReport
 
-
-@dataclass(frozen=True, kw_only=True)
-class ExportReport:
-    """A model written in another format.
-
-    Attributes
-    ----------
-    path : Path
-        The file, absolute.
-    format : {"litert", "onnx"}
-        Its format.
-    bytes : int
-        Its size.
-    samples : int
-        Inputs from the box on which the file was compared with the Keras model.
-    largest_difference : float
-        Largest absolute difference of an output on them.
-    any_batch : bool
-        Whether it takes any number of samples at a time; else it takes one.
-    """
-
-    path: Path
-    format: str
-    bytes: int
-    samples: int
-    largest_difference: float
-    any_batch: bool
-
-    def summary(self) -> str:
-        """Tell in two lines what was written."""
-        return (
-            f"written to {self.path} ({self.bytes:,} bytes)\n"
-            f"its outputs differ from Keras' by at most {self.largest_difference:.2g}"
-            f" on {self.samples} inputs"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values."""
-        return {**vars(self), "path": str(self.path)}
+__all__ = ["export"]
 
 
 def export(
@@ -101,12 +61,4 @@ def export(
     box = input_box_of(opened, input_bounds)
     from nnprune.keras_io.export import save_export
 
-    written = save_export(opened.model, path, input_box=box, overwrite=overwrite)
-    return ExportReport(
-        path=written.path,
-        format=written.format,
-        bytes=written.bytes,
-        samples=written.samples,
-        largest_difference=written.largest_difference,
-        any_batch=written.any_batch,
-    )
+    return save_export(opened.model, path, input_box=box, overwrite=overwrite)

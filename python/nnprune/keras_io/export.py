@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -24,7 +25,7 @@ from nnprune.keras_io.wording import quoted, shown_path
 __all__ = [
     "EXPORT_SUFFIXES",
     "Export",
-    "SavedExport",
+    "ExportReport",
     "export_litert",
     "export_onnx",
     "save_export",
@@ -61,8 +62,8 @@ class Export:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SavedExport:
-    """What was written where; the other attributes are those of `Export`.
+class ExportReport:
+    """A model written in another format.
 
     Attributes
     ----------
@@ -70,14 +71,28 @@ class SavedExport:
         The file, absolute.
     bytes : int
         Its size.
+    format, samples, largest_difference, any_batch
+        As of `Export`.
     """
 
     path: Path
-    bytes: int
     format: str
-    largest_difference: float
+    bytes: int
     samples: int
+    largest_difference: float
     any_batch: bool
+
+    def summary(self) -> str:
+        """Tell in two lines what was written."""
+        return (
+            f"written to {self.path} ({self.bytes:,} bytes)\n"
+            f"its outputs differ from Keras' by at most {self.largest_difference:.2g}"
+            f" on {self.samples} inputs"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {**vars(self), "path": str(self.path)}
 
 
 def export_litert(
@@ -176,7 +191,7 @@ def save_export(
     *,
     input_box: InputBox | None = None,
     overwrite: bool = False,
-) -> SavedExport:
+) -> ExportReport:
     """Convert a model to LiteRT or ONNX and write it to a file, wholly or not at all.
 
     Parameters
@@ -192,7 +207,7 @@ def save_export(
 
     Returns
     -------
-    SavedExport
+    ExportReport
         What was written.
 
     Raises
@@ -210,7 +225,7 @@ def save_export(
         temporary.write_bytes(export.data)
 
     written = write_atomically(target, write, label=shown_path(path), overwrite=overwrite)
-    return SavedExport(
+    return ExportReport(
         path=written,
         bytes=len(export.data),
         format=export.format,
