@@ -360,6 +360,24 @@ def test_samples_must_come_in_the_same_order_each_time() -> None:
     assert result.trace[-1].evaluation.agreement.value > 0.9
 
 
+class Relabelled:
+    """Gives one sample another label in the second pass."""
+
+    def __init__(self) -> None:
+        self.passes = itertools.count()
+
+    def __iter__(self) -> Iterator[Any]:
+        x, y = digits()
+        y = y.copy()
+        y[200] = (y[200] + next(self.passes)) % 10
+        yield x, y
+
+
+def test_labels_must_be_the_same_each_time() -> None:
+    with pytest.raises(DataError, match="samples and labels are not the same"):
+        nnprune.prune(DIGITS, target=0.2, step=0.1, evaluate=Relabelled(), attacks=[])
+
+
 def test_an_iterator_cannot_watch_a_pruning() -> None:
     with pytest.raises(DataError, match="an iterator can be read only once"):
         nnprune.prune(DIGITS, target=0.2, evaluate=iter([digits()]))

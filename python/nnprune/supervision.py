@@ -43,9 +43,9 @@ __all__ = ["Floors", "Supervision", "Supervisor"]
 _DEFAULT_ATTACKS = (FGSM((0.01, 0.05)),)
 _BATCH_SIZE = 256
 _CHANGED = (
-    "evaluate: the samples are not the same, or not in the same order, as in the first pass over "
-    "them; switch shuffling (shuffle=False, or reshuffle_each_iteration=False) and random "
-    "augmentation off"
+    "evaluate: the samples and labels are not the same, or not in the same order, as in the first "
+    "pass over them; switch shuffling (shuffle=False, or reshuffle_each_iteration=False) and "
+    "random augmentation off"
 )
 
 
@@ -145,7 +145,7 @@ class Supervision:
 
 
 class _Seen(NamedTuple):
-    """A batch of the first pass: the checksum of its inputs, and what the original predicts."""
+    """A batch of the first pass: its checksum, and what the original predicts."""
 
     crc: int
     predictions: NDArray[np.int64]
@@ -218,10 +218,10 @@ class Supervisor:
             y = labels.astype(np.int64, copy=False)
             predicted = predictions(subject.outputs(x))
             if first_time:
-                self._first_pass.append(_Seen(zlib.crc32(x.data), predicted))
+                self._first_pass.append(_Seen(_checksum(x, y), predicted))
             samples += len(y)
             correct += int(np.sum(predicted == y))
-            agreeing += int(np.sum(predicted == self._original_predictions(number, x)))
+            agreeing += int(np.sum(predicted == self._original_predictions(number, x, y)))
             for count in counts.values():
                 count.add(x, y, {"": predicted})
         if not first_time and samples != self.original.samples:  # whole batches are missing
@@ -245,9 +245,11 @@ class Supervisor:
             return None
         return self._supervision.floors.broken_by(epoch.evaluation)
 
-    def _original_predictions(self, number: int, x: NDArray[np.float32]) -> NDArray[np.int64]:
+    def _original_predictions(
+        self, number: int, x: NDArray[np.float32], y: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
         """Return what the original predicts for a batch."""
-        if number >= len(self._first_pass) or self._first_pass[number].crc != zlib.crc32(x.data):
+        if number >= len(self._first_pass) or self._first_pass[number].crc != _checksum(x, y):
             raise DataError(_CHANGED)
         return self._first_pass[number].predictions
 
@@ -256,3 +258,8 @@ class Supervisor:
         if self._subject is None or self._subject.logits is not logits:
             self._subject = subject_of(logits, self._box)
         return self._subject
+
+
+def _checksum(x: NDArray[np.float32], y: NDArray[np.int64]) -> int:
+    """Return a checksum of a batch's inputs and labels."""
+    return zlib.crc32(np.ascontiguousarray(y).data, zlib.crc32(x.data))
