@@ -46,7 +46,10 @@ def run(arguments: list[str]) -> int:
     """Run a command and return its status."""
     try:
         status = typer.main.get_command(app).main(
-            _with_joined_bounds(arguments), prog_name="nnprune", standalone_mode=False
+            _with_joined_bounds(arguments),
+            prog_name="nnprune",
+            standalone_mode=False,
+            obj=arguments,
         )
         if status == _INTERRUPTED:  # typer's own answer to Ctrl-C
             raise KeyboardInterrupt

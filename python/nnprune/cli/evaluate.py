@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,6 +51,7 @@ _Report = Annotated[Path | None, typer.Option(help="Write an HTML report.", meta
 
 
 def evaluate(
+    context: typer.Context,
     model: Model,
     original: _Original = None,
     data: _Data = None,
@@ -94,12 +94,13 @@ def evaluate(
         pruning=pruning,
         trust=trust,
         progress=not quiet,
-        command=_command(),
+        command=_command(context),
     )
     _show(found, report, overwrite=overwrite, json=json, quiet=quiet)
 
 
 def compare(
+    context: typer.Context,
     models: Annotated[
         list[Path], typer.Argument(metavar="MODEL...", help="Pruned models, .keras or .h5.")
     ],
@@ -139,7 +140,7 @@ def compare(
         litert=litert,
         trust=trust,
         progress=not quiet,
-        command=_command(),
+        command=_command(context),
     )
     _show(found, report, overwrite=overwrite, json=json, quiet=quiet)
 
@@ -172,6 +173,6 @@ def _trace(path: Path) -> Any:
     return found
 
 
-def _command() -> str:
-    """Write the command line as a shell would take it."""
-    return shlex.join(["nnprune", *sys.argv[1:]])
+def _command(context: typer.Context) -> str:
+    """Write the command line, which `run` has put into the context, as a shell would take it."""
+    return shlex.join(["nnprune", *context.obj])
