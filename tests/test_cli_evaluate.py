@@ -117,10 +117,15 @@ def test_a_report_from_the_json(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert Outcome(capsys, *again, "--overwrite").status == 0
     pdf = ["report", tmp_path / "found.json", "-o", tmp_path / "two.pdf"]
     Outcome(capsys, *pdf).assert_fails("two.pdf", ".html")
-    for name, text in {"list": "[1]", "other": "{}", "cut": printed[:500]}.items():
+    for name, text in {
+        "list": "[1]",
+        "other": "{}",
+        "cut": printed[:500],
+        "deep": "[" * 10**5,
+    }.items():
         (tmp_path / f"{name}.json").write_text(text)
         wrong = Outcome(capsys, "report", tmp_path / f"{name}.json", "-o", tmp_path / "no.html")
-        wrong.assert_fails("JSON" if name == "cut" else "no evaluation of nnprune")
+        wrong.assert_fails("JSON" if name in ("cut", "deep") else "no evaluation of nnprune")
     Outcome(capsys, "report", "run.json", "-o", tmp_path / "no.html").assert_fails("no evaluation")
     assert not (tmp_path / "no.html").exists()
 

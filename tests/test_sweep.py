@@ -470,6 +470,8 @@ def test_outputs_that_cannot_be_written_are_told_before_any_work(tmp_path: Path)
         place = {name: taken / "inside"}
         with pytest.raises(OutputError, match="inside"):
             sweep(tiny_model(), targets=[0.5], jobs=1, **place)  # type: ignore[arg-type]
+    with pytest.raises(OutputError, match=r"taken: cannot be made a folder \(File exists\)"):
+        sweep(tiny_model(), targets=[0.5], jobs=1, keep_models=taken)
 
 
 def test_a_worker_with_another_file_or_version_says_so(

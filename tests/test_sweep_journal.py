@@ -209,6 +209,7 @@ def test_a_journal_that_is_cut_at_any_byte_loses_one_cell_at_most(
     [
         b"",
         b"nonsense",
+        b"[" * 100_000,
         b"\xff\xfe",
         b"null",
         b"[]",
@@ -240,6 +241,7 @@ def test_a_line_that_is_no_record_is_told_and_left_alone(line: bytes, tmp_path: 
     [
         (b"hello", "no journal"),
         (b"hello\n", "no journal"),
+        (b"[" * 100_000, "no journal"),
         (b"{}\n", "no journal"),
         (b"[1]\n", "no journal"),
         (b'{"kind": "nnprune-evaluation"}\n', "no journal"),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from nnprune.errors import BoundsError, ConfigError, DataError
+from nnprune.keras_io.wording import reason_of
 
 __all__ = [
     "InputBounds",
@@ -109,7 +110,7 @@ def _bounds_file(path: Path) -> dict[str, Any]:
         with arrays:
             return {name: arrays[name] for name in arrays.files}
     except OSError as error:
-        raise BoundsError(f"--input-bounds: {path}: cannot be read ({error})") from error
+        raise BoundsError(f"--input-bounds: {path}: cannot be read ({reason_of(error)})") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BoundsError(
             f"--input-bounds: {path}: is no .npz file of plain numbers; make it with np.savez"
@@ -132,6 +133,6 @@ def json_file(option: str, path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"{option}: {path}: cannot be read ({error})") from error
-    except ValueError as error:
+        raise DataError(f"{option}: {path}: cannot be read ({reason_of(error)})") from error
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{option}: {path}: is no JSON file ({error})") from error

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nnprune.datasets.arrays import ArrayRows, Rows
 from nnprune.errors import DataError
-from nnprune.keras_io.wording import one_line, quoted, shown_path
+from nnprune.keras_io.wording import DAMAGED, one_line, quoted, shown_path
 
 __all__ = ["FORMATS", "archive_arrays", "array_file", "is_archive", "local_path", "named_pair"]
 
@@ -30,7 +30,6 @@ FORMATS = (
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SUFFIX = ".npy"
 _ARCHIVE, _PICKLE = b"PK", b"\x80"
-_DAMAGED = "is truncated or corrupt; copy or save it again"
 _READING = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError)
 _PICKLED = (
     "holds pickled Python objects, which could run code and are not read; save numbers of one "
@@ -202,7 +201,7 @@ class _ArchiveRows:
         except _READING as error:
             raise _unreadable(error, self.name) from error
         if len(data) < count:
-            raise DataError(f"{self.name}: {_DAMAGED}")
+            raise DataError(f"{self.name}: {DAMAGED}")
         return data
 
     def _whole(self) -> NDArray[Any]:
@@ -234,7 +233,7 @@ def _read_header(file: IO[bytes], length: int, label: str) -> _Header:
         raise DataError(f"{label}: {_PICKLED}")
     header = _Header(shape, fortran_order, dtype, file.tell())
     if min(shape, default=0) < 0 or length < header.file_bytes:
-        raise DataError(f"{label}: {_DAMAGED}")
+        raise DataError(f"{label}: {DAMAGED}")
     return header
 
 
@@ -243,4 +242,4 @@ def _unreadable(error: BaseException, label: str) -> DataError:
         return error
     if isinstance(error, PermissionError):
         return DataError(f"{label}: cannot be read ({one_line(error)})")
-    return DataError(f"{label}: {_DAMAGED} ({one_line(error)})")
+    return DataError(f"{label}: {DAMAGED} ({one_line(error)})")

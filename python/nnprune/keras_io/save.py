@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import secrets
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnprune.errors import OutputError
-from nnprune.keras_io.wording import one_line, shown_path
+from nnprune.keras_io.wording import one_line, reason_of, shown_path
 
 if TYPE_CHECKING:
     import keras
 
 __all__ = [
     "MODEL_SUFFIXES",
+    "cannot_be_written",
     "check_output",
     "save_model",
     "write_atomically",
@@ -27,6 +29,16 @@ __all__ = [
 
 #: The formats that a model can be written in, by suffix.
 MODEL_SUFFIXES = (".keras", ".h5")
+
+_ROOM = "; make room on the disk or give a folder on another one"
+_RIGHT = "; give a folder that you may write to"
+_REMEDIES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EACCES: _RIGHT,
+    errno.EPERM: _RIGHT,
+    errno.EROFS: _RIGHT,
+}
 
 
 def check_output(
@@ -73,7 +85,7 @@ def check_output(
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, OutputError):  # an OSError too
             raise
-        raise OutputError(f"{label}: cannot be written ({one_line(error)})") from error
+        raise cannot_be_written(label, error) from error
     return target
 
 
@@ -181,15 +193,30 @@ def write_atomically(
     except OutputError:
         raise
     except Exception as error:  # Keras raises many kinds for what a format cannot hold
-        raise OutputError(
-            f"{label}: cannot be written ({one_line(error)}){_advice(target, error)}"
-        ) from error
+        raise cannot_be_written(label, error, _advice(target, error)) from error
     finally:  # after success the temporary name is gone; this also runs on Ctrl-C
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # not every system can flush a folder
         _flush_to_disk(target.parent)
     return target
+
+
+def cannot_be_written(label: str, error: Exception, advice: str = "") -> OutputError:
+    """Word the failure to write a file: what the system says, and what to do about it.
+
+    Parameters
+    ----------
+    label : str
+        The name that the message uses.
+    error : Exception
+        The failure.
+    advice : str, default ""
+        What to do where the system's error does not tell.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    remedy = _REMEDIES.get(number, advice) if number is not None else advice
+    return OutputError(f"{label}: cannot be written ({reason_of(error)}){remedy}")
 
 
 def _h5_image(model: keras.Model) -> bytes:

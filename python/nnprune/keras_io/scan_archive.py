@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnprune.errors import FileFormatError, UntrustedModelError
-from nnprune.keras_io.wording import TRUST, one_line, quoted
+from nnprune.keras_io.wording import DAMAGED, TRUST, one_line, quoted
 
 __all__ = ["SIGNATURES", "WEIGHTS", "Archive", "read_archive"]
 
@@ -99,7 +99,7 @@ def read_archive(path: Path, *, label: str, size: int, trust: bool) -> Archive:
     except _DAMAGE as error:
         if isinstance(error, FileFormatError):  # a ValueError too
             raise
-        raise FileFormatError(f"{label}: truncated or corrupt ({one_line(error)})") from error
+        raise FileFormatError(f"{label}: {DAMAGED} ({one_line(error)})") from error
     return Archive(config=config, metadata=metadata, weights_size=weights_size)
 
 
@@ -129,7 +129,7 @@ def _check_names(names: list[str], label: str, *, trust: bool) -> None:
 
 def _check_sizes(members: list[zipfile.ZipInfo], label: str, size: int) -> None:
     if sum(member.compress_size for member in members) > size:
-        raise FileFormatError(f"{label}: truncated or corrupt (members larger than the file)")
+        raise FileFormatError(f"{label}: {DAMAGED} (members larger than the file)")
     total = sum(member.file_size for member in members)
     if total > _LARGEST_TOTAL:
         raise UntrustedModelError(

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nnprune.errors import FileFormatError, ModelError, UntrustedModelError
-from nnprune.keras_io.wording import TRUST, one_line, quoted
+from nnprune.keras_io.wording import DAMAGED, TRUST, one_line, quoted
 
 __all__ = ["check_model", "check_objects", "parse_json", "whole_model_dtype"]
 
@@ -112,11 +112,9 @@ def parse_json(text: bytes | str, *, label: str, part: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FileFormatError(
-            f"{label}: truncated or corrupt ({part}: {one_line(error)})"
-        ) from error
+        raise FileFormatError(f"{label}: {DAMAGED} ({part}: {one_line(error)})") from error
     if not isinstance(value, dict):
-        raise FileFormatError(f"{label}: truncated or corrupt ({part} is no JSON object)")
+        raise FileFormatError(f"{label}: {DAMAGED} ({part} is no JSON object)")
     return value
 
 

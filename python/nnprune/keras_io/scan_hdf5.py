@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from nnprune.errors import FileFormatError, NnpruneError, UntrustedModelError
-from nnprune.keras_io.wording import one_line, quoted
+from nnprune.keras_io.wording import DAMAGED, one_line, quoted
 
 if TYPE_CHECKING:
     import h5py
@@ -90,7 +90,7 @@ def scan_hdf5(source: Path | BinaryIO, *, label: str, size: int) -> Hdf5Contents
     except NnpruneError:
         raise
     except Exception as error:  # the HDF5 library raises almost any kind on damaged bytes
-        raise FileFormatError(f"{label}: truncated or corrupt ({one_line(error)})") from error
+        raise FileFormatError(f"{label}: {DAMAGED} ({one_line(error)})") from error
 
 
 def _text_attribute(file: h5py.File, name: str, size: int) -> str | None:

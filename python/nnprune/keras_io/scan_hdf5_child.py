@@ -16,7 +16,7 @@ from pathlib import Path
 from nnprune.errors import FileFormatError, UntrustedModelError
 from nnprune.keras_io.child import can_fork, run_forked, run_module
 from nnprune.keras_io.scan_hdf5 import Hdf5Contents, scan_hdf5
-from nnprune.keras_io.wording import one_line, quoted
+from nnprune.keras_io.wording import DAMAGED, one_line, quoted
 
 __all__ = ["main", "scan_hdf5_in_child"]
 
@@ -73,7 +73,7 @@ def scan_hdf5_in_child(path: Path, *, member: str = "", label: str, size: int) -
         )
     if finished.status != 0:
         how = "no end of reading" if finished.status is None else f"status {finished.status}"
-        raise FileFormatError(f"{label}: truncated or corrupt (HDF5: {how})")
+        raise FileFormatError(f"{label}: {DAMAGED} (HDF5: {how})")
     answer = json.loads(finished.output)
     if "error" in answer:
         raise _KINDS[answer["error"]](answer["message"])
@@ -101,7 +101,7 @@ def _answer(path: str, member: str, label: str, size: str) -> str:
     except (FileFormatError, UntrustedModelError) as error:
         answer = {"error": type(error).__name__, "message": str(error)}
     except MemoryError as error:
-        message = f"{label}: truncated or corrupt ({one_line(error)})"
+        message = f"{label}: {DAMAGED} ({one_line(error)})"
         answer = {"error": FileFormatError.__name__, "message": message}
     return json.dumps(answer)
 

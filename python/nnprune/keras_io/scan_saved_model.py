@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nnprune.errors import FileFormatError, ModelError, UntrustedModelError
 from nnprune.keras_io.scan_config import check_model, check_objects, parse_json
-from nnprune.keras_io.wording import TRUST, one_line, quoted, shown_path
+from nnprune.keras_io.wording import DAMAGED, TRUST, one_line, quoted, shown_path
 
 __all__ = ["SavedModelContents", "scan_saved_model"]
 
@@ -151,7 +151,7 @@ def _check_metadata(folder: Path, graph: bytes, label: str, *, trust: bool) -> N
     try:
         found = list(_metadata(path.read_bytes()) if path.exists() else _old_metadata(graph))
     except (ValueError, IndexError) as error:
-        raise FileFormatError(f"{label}: truncated or corrupt ({one_line(error)})") from error
+        raise FileFormatError(f"{label}: {DAMAGED} ({one_line(error)})") from error
     roots = [text for node_path, text in found if node_path == "root"]
     if not roots:
         raise ModelError(

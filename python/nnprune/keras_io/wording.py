@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["TRUST", "one_line", "quoted", "shown_path"]
+__all__ = ["DAMAGED", "TRUST", "one_line", "quoted", "reason_of", "shown_path"]
+
+#: What is wrong with a file that does not end where it should, or holds nonsense.
+DAMAGED = "is truncated or corrupt; copy or save it again"
 
 #: What to do where only trust in the file's author can help.
 TRUST = "if you trust the file's author, use --trust (Python: trust=True)"
@@ -32,6 +35,12 @@ def one_line(error: BaseException) -> str:
     if len(printable) > _LONGEST_ERROR:
         printable = printable[: _LONGEST_ERROR - 3] + "..."
     return f"{type(error).__name__}: {printable}" if printable else type(error).__name__
+
+
+def reason_of(error: Exception) -> str:
+    """Return what the system says of a file, without the file's name; else as `one_line`."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or one_line(error)
 
 
 def shown_path(path: str | os.PathLike[str]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnprune.errors import ConfigError, OutputError
-from nnprune.keras_io.save import check_output
+from nnprune.keras_io.save import cannot_be_written, check_output
 from nnprune.keras_io.wording import one_line, shown_path
 from nnprune.sweeping.identity import differences, fingerprint
 from nnprune.sweeping.record import Cell, cell_from_dict
@@ -96,7 +96,7 @@ class Journal:
         try:
             self._write(json.dumps(cell.to_dict(), allow_nan=False).encode() + b"\n")
         except OSError as error:
-            raise OutputError(f"{self._label}: cannot be written ({one_line(error)})") from error
+            raise cannot_be_written(self._label, error) from error
 
     def close(self) -> None:
         """Close the file, which gives it free for another sweep."""
@@ -132,7 +132,7 @@ class Journal:
         for line in lines:
             try:
                 cell = cell_from_dict(json.loads(line))
-            except (KeyError, TypeError, ValueError, AttributeError):
+            except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
                 strange += 1
             else:
                 self.cells[cell.cell] = cell
@@ -169,7 +169,7 @@ def header_line(parts: Mapping[str, Any], about: Mapping[str, Any]) -> bytes:
 def _check_header(label: str, line: bytes, parts: Mapping[str, Any]) -> None:
     try:
         header = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict) or header.get("kind") != KIND:
         raise ConfigError(f"{label}: is no journal of a sweep; give another name")

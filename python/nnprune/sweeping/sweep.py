@@ -17,7 +17,7 @@ from nnprune._core import __version__
 from nnprune.attacks.options import Attack
 from nnprune.errors import OutputError
 from nnprune.keras_io.save import check_output, write_atomically
-from nnprune.keras_io.wording import one_line, shown_path
+from nnprune.keras_io.wording import reason_of, shown_path
 from nnprune.options import Annealing, Method, OneShot, method_to_dict
 from nnprune.progress import counter
 from nnprune.pruning import chosen_layers, units_to_remove
@@ -253,7 +253,9 @@ def _folder(path: str | os.PathLike[str]) -> Path:
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{shown_path(path)}: is no folder ({one_line(error)})") from error
+        raise OutputError(
+            f"{shown_path(path)}: cannot be made a folder ({reason_of(error)}); give another name"
+        ) from error
     check_output(folder / "model.keras", overwrite=True)
     return folder
 
