@@ -130,7 +130,9 @@ class Supervision:
             if attacks:
                 asked.insert(0, "attacks")
             if asked:
-                raise ConfigError(f"{asked[0]}: needs data to measure on; give evaluate=(x, y)")
+                raise ConfigError(
+                    f"{asked[0]}: needs data to measure on; give evaluate (--evaluate)"
+                )
             return None
         chosen = _DEFAULT_ATTACKS if attacks is None else tuple(attacks)
         if floors.robust_accuracy is not None and not chosen:

@@ -132,8 +132,9 @@ def prune(
 def _data(text: str | None, scale: str | None, offset: float | None) -> Any:
     """Open the samples, if there are any."""
     if text is None:
-        if scale is not None or offset is not None:
-            raise ConfigError("--scale: is for the samples of --evaluate, which is not given")
+        for option, value in {"--scale": scale, "--offset": offset}.items():
+            if value is not None:
+                raise ConfigError(f"{option}: is for the samples of --evaluate; give them too")
         return None
     from nnprune.datasets.sources import open_data
 

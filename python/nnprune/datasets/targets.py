@@ -136,7 +136,7 @@ class LabelReader:
             raise DataError(
                 f"{label}: {found.wrong} {of_all} labels are no whole numbers (first: sample "
                 f"{found.first_wrong}, counted from 0, is {found.example}); give class indices, "
-                'or for values to predict use task="regression"'
+                'or for values to predict use task="regression" (--task regression)'
             )
         if found.outside:
             raise DataError(

@@ -187,12 +187,15 @@ def _pairs(inputs: Sequence[ModelInput], bounds: Any) -> list[Any]:
     try:
         parts = list(bounds)
     except TypeError:
-        raise BoundsError(f"bounds must be a pair (lower, upper), got {bounds!r}") from None
+        raise BoundsError(
+            f"input_bounds: bounds must be a pair (lower, upper), got {bounds!r}"
+        ) from None
     if len(inputs) == 1 or (len(parts) == 2 and all(np.ndim(part) == 0 for part in parts)):
         return [parts] * len(inputs)
     if len(parts) != len(inputs):
         raise BoundsError(
-            f"{len(parts)} bounds for {len(inputs)} inputs ({', '.join(map(quoted, names))})"
+            f"input_bounds: {len(parts)} bounds for {len(inputs)} inputs "
+            f"({', '.join(map(quoted, names))})"
         )
     return parts
 
@@ -205,11 +208,11 @@ def _named_pair(name: str, bounds: Mapping[str, Any], *, alone: bool) -> Any:
         if lower in keys and upper in keys:
             return bounds[lower], bounds[upper]
     wanted = "'lower' and 'upper'" if alone else f"{quoted(name)}, or 'lower' and 'upper'"
-    raise BoundsError(f"no bounds for input {quoted(name)}: they must hold {wanted}")
+    raise BoundsError(f"input_bounds: no bounds for input {quoted(name)}: they must hold {wanted}")
 
 
 def _checked(model_input: ModelInput, pair: Any) -> _Interval:
-    named = f"input {quoted(model_input.name)} of shape {model_input.shape}"
+    named = f"input_bounds: input {quoted(model_input.name)} of shape {model_input.shape}"
     try:
         lower, upper = (np.asarray(end, np.float64) for end in pair)
     except (TypeError, ValueError):
@@ -220,7 +223,10 @@ def _checked(model_input: ModelInput, pair: Any) -> _Interval:
         try:
             np.broadcast_to(end, model_input.shape)
         except ValueError:
-            raise BoundsError(f"{named}: bounds of shape {end.shape} do not fit") from None
+            raise BoundsError(
+                f"{named}: bounds of shape {end.shape} do not fit; give numbers, or arrays of the "
+                "input's shape"
+            ) from None
         if not np.all(np.isfinite(end)):
             raise BoundsError(f"{named}: bounds must be finite")
     if np.any(lower > upper):
