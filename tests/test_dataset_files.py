@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dataset_helpers import classifier, drawn
 from hypothesis import given
 from hypothesis import strategies as st
 from nnprune.datasets.evaluation_data import EvaluationData
@@ -20,27 +21,7 @@ from nnprune.datasets.expectation import Expectation
 from nnprune.datasets.sources import open_data
 from nnprune.errors import DataError
 
-
-def classifier(
-    shape: tuple[int, ...], classes: int, box: tuple[float, float] = (0.0, 1.0)
-) -> Expectation:
-    return Expectation(
-        input_shape=shape,
-        outputs=classes,
-        task="classification",
-        output_shape=(classes,),
-        lower=np.full(shape, box[0]),
-        upper=np.full(shape, box[1]),
-        box_source="given",
-    )
-
-
 FOUR = classifier((4,), 3)
-
-
-def drawn(count: int = 20) -> tuple[Any, Any]:
-    random = np.random.default_rng(count)
-    return random.random((count, 4), np.float32), random.integers(0, 3, count)
 
 
 def whole(data: EvaluationData, expectation: Expectation = FOUR, size: int = 8) -> tuple[Any, Any]:
