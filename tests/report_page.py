@@ -1,10 +1,11 @@
-"""A strict reader of the report's HTML."""
+"""A strict reader of the HTML of reports, and what every page must hold."""
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
-__all__ = ["Page"]
+__all__ = ["Page", "check_page"]
 
 
 class Page(HTMLParser):
@@ -48,3 +49,21 @@ class Page(HTMLParser):
     def values(self, name: str) -> list[str]:
         """All values of an attribute."""
         return [value for _, known, value in self.attributes if known == name]
+
+
+def check_page(html: str) -> Page:
+    """Check that a browser needs nothing else for a page, and that drawings stay inside."""
+    page = Page(html)
+    assert html.startswith("<!DOCTYPE html>\n")
+    assert not {"script", "link", "img", "iframe", "object", "use", "image"} & set(page.tags)
+    assert not re.search(r"https?:|url\(|@import|javascript:|//", html, re.IGNORECASE)
+    assert "default-src 'none'" in page.values("content")[0]
+    identifiers = page.values("id")
+    assert len(set(identifiers)) == len(identifiers)
+    assert {value.removeprefix("#") for value in page.values("href")} <= set(identifiers)
+    assert page.tags.count("caption") == page.tags.count("table")
+    for box, content in re.findall(r'<svg class="chart" viewBox="0 0 ([\d. ]+)"(.*?)</svg>', html):
+        width, height = map(float, box.split())
+        for name, value in re.findall(r' (x|x1|x2|cx|y|y1|y2|cy)="(-?[\d.]+)"', content):
+            assert 0 <= float(value) <= (width if name.strip("12c") == "x" else height)
+    return page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -13,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -25,7 +22,7 @@ from keras_helpers import keras_outputs, randomize
 from keras_models import ARCHITECTURES, Build
 from nnprune.errors import BackendError, ConfigError, MissingExtraError, ModelError, OutputError
 from nnprune.keras_io import export as export_module
-from nnprune.keras_io.box_samples import corners, inside
+from nnprune.keras_io.box_samples import inside
 from nnprune.keras_io.config import read_config
 from nnprune.keras_io.export import Export, export_litert, export_onnx, save_export
 from nnprune.keras_io.export_check import _difference
@@ -446,67 +443,3 @@ def test_nothing_is_printed_at_tensorflows_most_talkative(litert: None, onnx: No
     )
     assert done.stdout == ""
     assert done.stderr.endswith("<start><end>")
-
-
-def test_silence_ends_with_its_block(capfd: pytest.CaptureFixture[str]) -> None:
-    logger = logging.getLogger("tf2onnx")
-    level = logger.level
-
-    def talk() -> None:
-        with silenced():
-            print("to nobody")
-            os.write(1, b"to nobody")
-            os.write(2, b"to nobody")
-            warnings.warn("to nobody", UserWarning, stacklevel=1)
-            logging.getLogger("tf2onnx.inner").error("to nobody")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        talk()
-    print("to all")
-    os.write(2, b"to all")
-    assert capfd.readouterr() == ("to all\n", "to all")
-    assert logger.level == level
-
-
-def test_silence_without_any_outputs() -> None:
-    script = (
-        "import os\nos.close(1)\nos.close(2)\nimport sys\nsys.stdout = sys.stderr = None\n"
-        "from nnprune.keras_io.silence import silenced\n"
-        "with silenced():\n    pass\nos._exit(7)"
-    )
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 7
-
-
-# --- inputs from the box
-
-
-@given(
-    data=st.data(),
-    dtype=st.sampled_from(["float32", "float16", "int32", "uint8"]),
-    seed=st.integers(0, 9),
-)
-def test_samples_lie_in_the_box_and_corners_on_it(
-    data: st.DataObject, dtype: str, seed: int
-) -> None:
-    ends = [
-        sorted(data.draw(st.tuples(st.integers(0, 200), st.integers(0, 200)))) for _ in range(6)
-    ]
-    lower, upper = (np.array(side, float).reshape(2, 3) for side in zip(*ends, strict=True))
-    options: dict[str, Any] = {"count": 5, "dtype": dtype}
-    within = inside(lower, upper, random=np.random.default_rng(seed), **options)
-    at = corners(lower, upper, random=np.random.default_rng(seed), **options)
-    for drawn_ in (within, at):
-        assert drawn_.dtype == dtype
-        assert drawn_.shape == (5, 2, 3)
-        assert np.all((drawn_ >= lower) & (drawn_ <= upper))
-    assert np.all((at == lower) | (at == upper))
-    np.testing.assert_array_equal(at[0], lower.astype(dtype))
-    np.testing.assert_array_equal(at[1], upper.astype(dtype))
-    again = inside(lower, upper, random=np.random.default_rng(seed), **options)
-    np.testing.assert_array_equal(within, again)
-
-
-def test_whole_numbers_of_a_box_without_any() -> None:
-    drawn_ = inside(0.2, 0.8, count=3, dtype="int32", random=np.random.default_rng(0))
-    np.testing.assert_array_equal(drawn_, [1, 1, 1])

@@ -19,7 +19,7 @@ import pytest
 from nnprune.sweeping import crew
 from nnprune.sweeping.record import Cell
 from nnprune.sweeping.sweep import sweep
-from sweep_helpers import DIGITS, deadly_cell, digits_samples, untimed
+from sweep_helpers import DIGITS, child_environment, deadly_cell, digits_samples, untimed
 
 distributed = pytest.importorskip("distributed", reason="needs the package distributed")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends SIGKILL")
@@ -30,9 +30,7 @@ class Cluster:
 
     def __init__(self, folder: Path, *, allowed_failures: int = 3) -> None:
         self._environment = {
-            **os.environ,
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "PYTHONPATH": str(Path(__file__).parent),  # for deadly_cell
+            **child_environment(),  # for deadly_cell
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed_failures),
         }
         self._folder = folder
