@@ -201,3 +201,17 @@ def test_frauds_are_found_as_the_readme_says(data_folder: Path) -> None:
     assert found == pytest.approx(int(said[1]), abs=2)
     assert alarms - found == pytest.approx(int(said[3]), abs=2)
     assert auc == pytest.approx(float(said[4]), abs=0.002)
+
+
+def test_a_classifier_is_trained_and_saved_beside_the_scripts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(MODELS))
+    training = importlib.import_module("training")
+    monkeypatch.setattr(training, "HERE", tmp_path)
+    x = np.random.default_rng(0).random((96, 28, 28)).astype(np.float32)
+    y = (x[:, 0, 0] > 0.5).astype(np.uint8)
+    images = training.Images(x_train=x[:64], y_train=y[:64], x_test=x[64:], y_test=y[64:])
+    training.train(importlib.import_module("train_mnist").build(), images, epochs=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["mnist.keras"]
+    assert "parameters      125,898" in capsys.readouterr().out

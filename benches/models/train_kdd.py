@@ -45,9 +45,7 @@ def main() -> None:
     training.fix_seeds(SEED)
     data = datasets.load_table("kddcup99")
     model = build()
-    training.compile_classifier(model)
-    model.fit(data.x_train, data.y_train, batch_size=32, epochs=EPOCHS, verbose=2)
-    training.save(model, training.HERE / "kdd.keras", data.x_test, data.y_test)
+    training.train(model, data, epochs=EPOCHS)
     report(model, data)
 
 

@@ -30,11 +30,7 @@ def build() -> keras.Model:
 def main() -> None:
     """Train, save and print the test accuracy."""
     training.fix_seeds(SEED)
-    data = datasets.load("mnist")
-    model = build()
-    training.compile_classifier(model)
-    model.fit(data.x_train, data.y_train, batch_size=32, epochs=EPOCHS, verbose=2)
-    training.save(model, training.HERE / "mnist.keras", data.x_test, data.y_test)
+    training.train(build(), datasets.load("mnist"), epochs=EPOCHS)
 
 
 if __name__ == "__main__":

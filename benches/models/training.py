@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from datasets import Images, Table
 from numpy.typing import NDArray
 
 HERE = Path(__file__).resolve().parent
@@ -25,6 +26,13 @@ def compile_classifier(model: keras.Model) -> None:
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
+
+
+def train(model: keras.Model, data: Images | Table, *, epochs: int) -> None:
+    """Train a classifier in batches of 32, and save it under its own name beside this file."""
+    compile_classifier(model)
+    model.fit(data.x_train, data.y_train, batch_size=32, epochs=epochs, verbose=2)
+    save(model, HERE / f"{model.name}.keras", data.x_test, data.y_test)
 
 
 def weights_digest(model: keras.Model) -> str:

@@ -131,27 +131,7 @@ def save_model(
 def write_text_atomically(
     path: str | os.PathLike[str], text: str, *, overwrite: bool = False
 ) -> Path:
-    """Write a text file (UTF-8), wholly or not at all.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Where to write.
-    text : str
-        The contents.
-    overwrite : bool, default False
-        Whether a file that is there may be replaced.
-
-    Returns
-    -------
-    Path
-        The file written, absolute.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written; what was there before is untouched.
-    """
+    """Write a text file (UTF-8), as `save_model` writes a model: wholly or not at all."""
     target = check_output(path, overwrite=overwrite, suffixes=None)
 
     def write(temporary: Path) -> None:
