@@ -161,6 +161,10 @@ pub struct Config {
     pub outgoing: Outgoing,
     /// Seed of the one random stream.
     pub seed: u64,
+    /// No output may be certified to move by more than this; positive.
+    pub max_output_change: Option<f64>,
+    /// Remove only what costs nothing, and all of it; `target` is then not read.
+    pub lossless: bool,
 }
 
 /// A [`Config`] whose every value is in range.
@@ -183,11 +187,23 @@ impl Config {
         require("target", "a fraction between 0 and 1, both excluded", target, open_unit)?;
         require("step", "a fraction in (0, 1]", step, step > 0.0 && step <= 1.0)?;
         self.method.check()?;
+        if let Some(most) = self.max_output_change {
+            let positive = most > 0.0 && most.is_finite();
+            require("max_output_change", "a positive finite number", most, positive)?;
+        }
         Ok(ValidConfig(self))
+    }
+
+    /// Whether the run keeps to what can be certified.
+    pub fn is_certified(&self) -> bool {
+        self.lossless || self.max_output_change.is_some()
     }
 
     /// Units to remove of a layer with `units`: half up, and one unit always stays.
     pub fn quota(&self, units: usize) -> usize {
+        if self.lossless {
+            return units - 1;
+        }
         half_up(self.target * units as f64).min(units - 1)
     }
 

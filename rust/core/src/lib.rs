@@ -4,7 +4,7 @@
 //! `docs/method.md`. A module uses only those listed before it:
 //! [`error`], [`interval`], [`random`], [`activation`], [`config`], [`network`], `linalg`,
 //! `adjoint`, [`bounds`], [`sensitivity`], [`impact`], [`saliency`], [`energy`], [`merge`],
-//! [`annealing`], [`one_shot`], [`trace`], [`prune`], [`certificate`].
+//! [`annealing`], [`one_shot`], [`trace`], [`certificate`], [`prune`].
 
 #![forbid(unsafe_code)]
 

@@ -45,6 +45,39 @@ pub fn merge(network: &mut Network, group: &Group, pairs: &[Pair]) -> Result<Vec
     Ok(changes)
 }
 
+/// Take units away whose value is 0 for every input: their outgoing weights become 0, and nobody
+/// takes them over.
+pub fn silence(network: &mut Network, group: &Group, units: &[usize]) -> Vec<RowChange> {
+    let mut changes = Vec::with_capacity(group.consumers.len());
+    for consumer in &group.consumers {
+        let Some((kernel, _)) = network.node_mut(consumer.node).op.kernel_and_bias_mut() else {
+            continue;
+        };
+        let mut rows: Vec<usize> =
+            units.iter().flat_map(|&unit| (unit..kernel.nrows()).step_by(group.units)).collect();
+        rows.sort_unstable();
+        let removed = kernel.select(Axis(0), &rows).mapv(f64::from);
+        for &row in &rows {
+            kernel.row_mut(row).fill(0.0);
+        }
+        let added = Array2::zeros(removed.dim());
+        let rounding = Rounding {
+            node: consumer.node,
+            weights: added.clone(),
+            bias: vec![0.0; kernel.ncols()],
+            rows,
+        };
+        changes.push(RowChange {
+            node: consumer.node,
+            added,
+            removed,
+            bias_changed: false,
+            rounding,
+        });
+    }
+    changes
+}
+
 fn merge_rows(
     network: &mut Network,
     units: usize,

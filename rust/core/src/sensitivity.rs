@@ -22,6 +22,10 @@ const MOST_COEFFICIENTS: usize = 1 << 26;
 pub struct Sensitivity {
     /// By consumer: rows on the elements of its input.
     inputs: HashMap<NodeId, Enclosure>,
+    /// By consumer: rows on the elements of its output.
+    outputs: HashMap<NodeId, Enclosure>,
+    /// Whether it encloses the Jacobian for whatever merges make of the network.
+    pub(crate) holds: bool,
     logits: usize,
     /// Whether there is one row for all logits together: a bound of the sum of their sizes.
     together: bool,
@@ -63,11 +67,15 @@ impl Sensitivity {
             open[id] = Some(seed(first, size, count, together));
             first += size;
         }
-        let mut inputs = HashMap::new();
+        let (mut inputs, mut outputs) = (HashMap::new(), HashMap::new());
+        let mut holds = true;
         let mut tools = Tools::new(false);
         for id in (0..reached.len()).rev().filter(|&id| reached[id]) {
             let Some(rows) = open[id].take() else { continue };
-            let slopes = free_slopes(network, id, bounds);
+            let slopes = free_slopes(network, id, bounds, &mut holds);
+            if kept[id] {
+                outputs.insert(id, rows.clone());
+            }
             let pulled = rows.pull(network, id, slopes.as_ref(), &mut tools, poll)?;
             for (source, rows) in pulled {
                 if kept[id] {
@@ -81,7 +89,7 @@ impl Sensitivity {
                 }
             }
         }
-        Ok(Self { inputs, logits: count, together })
+        Ok(Self { inputs, outputs, holds, logits: count, together })
     }
 
     /// By how much the logits move when these elements of a consumer's input change so.
@@ -91,9 +99,21 @@ impl Sensitivity {
         elements: impl ExactSizeIterator<Item = usize> + Clone,
         change: &Intervals,
     ) -> Intervals {
-        let Some(rows) = self.inputs.get(&consumer) else {
-            return Intervals::zeros(self.logits);
-        };
+        self.moved(self.inputs.get(&consumer), elements, change)
+    }
+
+    /// By how much the logits move when a consumer's output changes so.
+    pub(crate) fn change_after(&self, consumer: NodeId, change: &Intervals) -> Intervals {
+        self.moved(self.outputs.get(&consumer), 0..change.len(), change)
+    }
+
+    fn moved(
+        &self,
+        rows: Option<&Enclosure>,
+        elements: impl ExactSizeIterator<Item = usize> + Clone,
+        change: &Intervals,
+    ) -> Intervals {
+        let Some(rows) = rows else { return Intervals::zeros(self.logits) };
         let moved = rows.times(elements, change);
         if !self.together {
             return moved;
@@ -115,13 +135,19 @@ fn seed(first: usize, size: usize, count: usize, together: bool) -> Enclosure {
     Enclosure::exact(rows)
 }
 
-fn free_slopes(network: &Network, id: NodeId, bounds: &Bounds) -> Option<Intervals> {
+fn free_slopes(
+    network: &Network,
+    id: NodeId,
+    bounds: &Bounds,
+    holds: &mut bool,
+) -> Option<Intervals> {
     let Op::Activation(activation) = &network.node(id).op else { return None };
     let anywhere = activation.slope_range(Interval::UNBOUNDED);
     let values = bounds.of(network.node(id).sources[0]);
     Some(if anywhere.is_finite() {
         values.iter().map(|_| anywhere).collect()
     } else {
+        *holds = false;
         values.iter().map(|value| activation.slope_range(value)).collect()
     })
 }

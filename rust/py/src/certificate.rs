@@ -4,7 +4,6 @@ use ndarray::Array2;
 use nnprune_core::bounds::{Bounds, Tightening};
 use nnprune_core::certificate::local::margins;
 use nnprune_core::certificate::{NamedMerge, Pairing};
-use nnprune_core::impact::Pair;
 use numpy::{IntoPyArray, PyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -24,7 +23,7 @@ pub(crate) fn certify<'py>(
     smaller: &Network,
     lower: Vec<Values<'py>>,
     upper: Vec<Values<'py>>,
-    merges: Vec<(String, usize, usize)>,
+    merges: Vec<(String, usize, Option<usize>)>,
     mean_value: bool,
     backward: bool,
     most_multiplications: f64,
@@ -32,7 +31,7 @@ pub(crate) fn certify<'py>(
     let input_box = input_box(&original.0, &lower, &upper)?;
     let merges: Vec<NamedMerge> = merges
         .into_iter()
-        .map(|(layer, nominee, delegate)| (layer, Pair { nominee, delegate }))
+        .map(|(layer, nominee, delegate)| NamedMerge { layer, nominee, delegate })
         .collect();
     let pairing = Pairing::new(&original.0, &smaller.0, &merges).map_err(to_py)?;
     let tightening = Tightening { mean_value, backward, most_multiplications };

@@ -3,7 +3,7 @@
 use nnprune_core::bounds::{Bounds, InputBox};
 use nnprune_core::config::{Change, Outgoing};
 use nnprune_core::error::{Poll, Result};
-use nnprune_core::impact::{self, Pair};
+use nnprune_core::impact::{self, Pair, Step};
 use nnprune_core::interval::Intervals;
 use nnprune_core::network::{self, Group};
 use nnprune_core::saliency::Saliency;
@@ -254,7 +254,8 @@ impl Network {
             let changes = merge::merge(&mut merged, &group, &pairs)?;
             let roundings: Vec<_> = changes.into_iter().map(|change| change.rounding).collect();
             let after = before.updated(&merged, &group.downstream, poll)?;
-            impact::joint(&merged, &group, injected, &roundings, &before, &after, poll)
+            let step = Step { before: &before, after: &after, sensitivity: None };
+            impact::joint(&merged, &group, injected, &roundings, &step, poll)
         })?;
         let len = joint.len();
         ends(py, joint, &[len])

@@ -39,8 +39,8 @@ impl Pruning {
         for merge in &self.0.merges {
             let entry = PyDict::new(py);
             entry.set_item("layer", &merge.layer)?;
-            entry.set_item("nominee", merge.pair.nominee)?;
-            entry.set_item("delegate", merge.pair.delegate)?;
+            entry.set_item("nominee", merge.nominee)?;
+            entry.set_item("delegate", merge.delegate)?;
             entry.set_item("epoch", merge.epoch)?;
             merges.append(entry)?;
         }
@@ -69,6 +69,8 @@ impl Pruning {
             StoppedBy::Target => "target",
             StoppedBy::Callback => "callback",
             StoppedBy::Undone => "undone",
+            StoppedBy::Budget => "max_output_change",
+            StoppedBy::Lossless => "lossless",
             StoppedBy::NoDelegate => "no_delegate",
         }
     }
@@ -151,21 +153,31 @@ fn parse_method(method: &Bound<'_, PyAny>) -> PyResult<Method> {
 
 /// Check options before any work is done; see `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (*, target, step, method, outgoing))]
+#[pyo3(signature = (*, target, step, method, outgoing, max_output_change=None))]
 pub(crate) fn check_options(
     target: f64,
     step: f64,
     method: Bound<'_, PyAny>,
     outgoing: &str,
+    max_output_change: Option<f64>,
 ) -> PyResult<()> {
     let (method, outgoing) = (parse_method(&method)?, parse_outgoing(outgoing)?);
-    let config = Config { layers: Vec::new(), target, step, method, outgoing, seed: 0 };
+    let config = Config {
+        layers: Vec::new(),
+        target,
+        step,
+        method,
+        outgoing,
+        seed: 0,
+        max_output_change,
+        lossless: false,
+    };
     config.check().map(drop).map_err(to_py)
 }
 
 /// Prune a network; see `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (network, lower, upper, *, layers, target, step, method, outgoing, seed, on_epoch=None, supervised=false))]
+#[pyo3(signature = (network, lower, upper, *, layers, target, step, method, outgoing, seed, on_epoch=None, supervised=false, max_output_change=None, lossless=false))]
 #[expect(clippy::too_many_arguments)] // Python keywords
 pub(crate) fn prune(
     py: Python<'_>,
@@ -180,10 +192,14 @@ pub(crate) fn prune(
     seed: u64,
     on_epoch: Option<Py<PyAny>>,
     supervised: bool,
+    max_output_change: Option<f64>,
+    lossless: bool,
 ) -> PyResult<Pruning> {
     let method = parse_method(&method)?;
     let outgoing = parse_outgoing(outgoing)?;
-    let valid = Config { layers, target, step, method, outgoing, seed }.check().map_err(to_py)?;
+    let asked =
+        Config { layers, target, step, method, outgoing, seed, max_output_change, lossless };
+    let valid = asked.check().map_err(to_py)?;
     let input_box = input_box(&network.0, &lower, &upper)?;
     let mut raised: Option<PyErr> = None;
     let mut tell = |trace: &EpochTrace, network: &CoreNetwork| {

@@ -53,10 +53,16 @@ impl Pairing<'_> {
             let group = &takeover.group;
             let inputs = impact::consumer_inputs(network, group, &takeover.pairs, values, poll)?;
             let residuals = self.residuals(takeover);
-            for ((consumer, input), residual) in group.consumers.iter().zip(inputs).zip(residuals) {
-                let mut nominees: Vec<usize> =
-                    takeover.pairs.iter().map(|pair| pair.nominee).collect();
-                nominees.sort_unstable();
+            for ((consumer, mut input), residual) in
+                group.consumers.iter().zip(inputs).zip(residuals)
+            {
+                let read = values.of(network.node(consumer.node).sources[0]);
+                for &unit in &takeover.dropped {
+                    for element in (unit..input.len()).step_by(group.units) {
+                        input.set(element, read.get(element).scaled(-1.0));
+                    }
+                }
+                let nominees = takeover.nominees();
                 found.push(Injection {
                     consumer: consumer.node,
                     units: group.units,

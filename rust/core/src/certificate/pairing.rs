@@ -18,6 +18,8 @@ pub struct Takeover {
     pub group: Group,
     /// Each nominee with the delegate that is left in the end.
     pub pairs: Vec<Pair>,
+    /// Units that nobody stands in for.
+    pub dropped: Vec<usize>,
 }
 
 /// Both networks in the original's shape: units that went are still there, without outgoing
@@ -29,8 +31,16 @@ pub struct Pairing<'a> {
     pub(super) takeovers: Vec<Takeover>,
 }
 
-/// A merge by layer name, as a pruning records it.
-pub type NamedMerge = (String, Pair);
+/// One unit that went, as a pruning records it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedMerge {
+    /// Its layer.
+    pub layer: String,
+    /// Its number in the original layer.
+    pub nominee: usize,
+    /// Who took over its outgoing weights; nobody if they were dropped.
+    pub delegate: Option<usize>,
+}
 
 impl<'a> Pairing<'a> {
     /// Lay `smaller` over `original`; `merges` are those that led from the one to the other.
@@ -39,26 +49,28 @@ impl<'a> Pairing<'a> {
     /// whatever the smaller network's weights are beyond them is bounded as it is.
     pub fn new(original: &'a Network, smaller: &Network, merges: &[NamedMerge]) -> Result<Self> {
         let mut pruned = original.clone();
-        let mut takeovers = Vec::new();
-        let mut kept: Vec<(Group, Vec<usize>)> = Vec::new();
-        for layer in named_layers(merges) {
-            let group = original.prunable_group(layer)?;
-            let pairs: Vec<Pair> =
-                merges.iter().filter(|(name, _)| name == layer).map(|&(_, pair)| pair).collect();
-            let left = survivors(&group, &pairs)?;
-            merge::merge(&mut pruned, &group, &pairs)?;
-            kept.push((group.clone(), left));
-            takeovers.push(Takeover { group, pairs: with_final_delegates(&pairs) });
-        }
+        let takeovers = takeovers(original, merges, &mut pruned)?;
+        let kept: Vec<(Group, Vec<usize>)> = takeovers
+            .iter()
+            .map(|takeover| (takeover.group.clone(), takeover.survivors()))
+            .collect();
         overlay(&mut pruned, smaller, &kept)?;
+        Ok(Self { original, pruned, takeovers })
+    }
+
+    /// The same for a network that still has the original's shape.
+    pub(crate) fn of_masked(
+        original: &'a Network,
+        pruned: Network,
+        merges: &[NamedMerge],
+    ) -> Result<Self> {
+        let takeovers = takeovers(original, merges, &mut original.clone())?;
         Ok(Self { original, pruned, takeovers })
     }
 
     /// By how much each consumer's weights are not what the merges alone make of the original's.
     pub(super) fn residuals(&self, takeover: &Takeover) -> Vec<Residual> {
-        let of = |consumer: &Consumer| {
-            residual(self.original, &self.pruned, &takeover.group, consumer, &takeover.pairs)
-        };
+        let of = |consumer: &Consumer| residual(self.original, &self.pruned, takeover, consumer);
         takeover.group.consumers.iter().filter_map(of).collect()
     }
 }
@@ -73,30 +85,76 @@ pub(super) struct Residual {
     pub(super) bias_error: Vec<f64>,
 }
 
-fn named_layers(merges: &[NamedMerge]) -> Vec<&str> {
-    let mut layers: Vec<&str> = Vec::new();
-    for (layer, _) in merges {
-        if !layers.contains(&layer.as_str()) {
-            layers.push(layer);
-        }
+impl Takeover {
+    /// The units that went, ascending.
+    pub(super) fn nominees(&self) -> Vec<usize> {
+        let nominees = self.pairs.iter().map(|pair| pair.nominee);
+        let mut gone: Vec<usize> = nominees.chain(self.dropped.iter().copied()).collect();
+        gone.sort_unstable();
+        gone
     }
-    layers
+
+    fn survivors(&self) -> Vec<usize> {
+        let gone = self.nominees();
+        (0..self.group.units).filter(|unit| gone.binary_search(unit).is_err()).collect()
+    }
 }
 
-/// The units that no merge took away.
-fn survivors(group: &Group, pairs: &[Pair]) -> Result<Vec<usize>> {
+/// Sort merges by layer, check them one after the other, and make them on `pruned`.
+fn takeovers(
+    original: &Network,
+    merges: &[NamedMerge],
+    pruned: &mut Network,
+) -> Result<Vec<Takeover>> {
+    let mut layers: Vec<&str> = Vec::new();
+    for merge in merges {
+        if !layers.contains(&merge.layer.as_str()) {
+            layers.push(&merge.layer);
+        }
+    }
+    let mut found = Vec::with_capacity(layers.len());
+    for layer in layers {
+        let group = original.prunable_group(layer)?;
+        let mine: Vec<&NamedMerge> = merges.iter().filter(|merge| merge.layer == layer).collect();
+        check(&group, &mine)?;
+        // Nobody takes over what nobody stands in for: a unit that goes without a delegate leaves
+        // none to those that it stood in for.
+        let gone = group.units;
+        let pairs: Vec<Pair> = mine
+            .iter()
+            .map(|merge| Pair { nominee: merge.nominee, delegate: merge.delegate.unwrap_or(gone) })
+            .collect();
+        for &pair in &pairs {
+            if pair.delegate == gone {
+                merge::silence(pruned, &group, &[pair.nominee]);
+            } else {
+                merge::merge(pruned, &group, &[pair])?;
+            }
+        }
+        let (dropped, pairs): (Vec<Pair>, Vec<Pair>) =
+            with_final_delegates(&pairs).into_iter().partition(|pair| pair.delegate == gone);
+        let dropped = dropped.into_iter().map(|pair| pair.nominee).collect();
+        found.push(Takeover { group, pairs, dropped });
+    }
+    Ok(found)
+}
+
+/// Every unit goes once, and every delegate is there when it takes over.
+fn check(group: &Group, merges: &[&NamedMerge]) -> Result<()> {
     let mut live = vec![true; group.units];
-    for pair in pairs {
-        let known = |unit: usize| live.get(unit).copied().unwrap_or(false);
-        if pair.nominee == pair.delegate || !known(pair.nominee) || !known(pair.delegate) {
+    for merge in merges {
+        let there = |unit: usize| live.get(unit).copied().unwrap_or(false);
+        let possible = there(merge.nominee)
+            && merge.delegate.is_none_or(|delegate| delegate != merge.nominee && there(delegate));
+        if !possible {
             return Err(Error::Mismatch(format!(
-                "layer '{}': unit {} cannot be merged into unit {}: one of them was not there",
-                group.layer, pair.nominee, pair.delegate
+                "layer '{}': unit {} cannot have gone to {:?}: one of them was not there",
+                group.layer, merge.nominee, merge.delegate
             )));
         }
-        live[pair.nominee] = false;
+        live[merge.nominee] = false;
     }
-    Ok((0..group.units).filter(|&unit| live[unit]).collect())
+    Ok(())
 }
 
 /// Put the smaller network's weights where they belong in the original's shape.
@@ -185,10 +243,10 @@ fn check_alike(expected: &Network, smaller: &Network, id: NodeId) -> Result<()> 
 fn residual(
     original: &Network,
     pruned: &Network,
-    group: &Group,
+    takeover: &Takeover,
     consumer: &Consumer,
-    pairs: &[Pair],
 ) -> Option<Residual> {
+    let Takeover { group, pairs, dropped } = takeover;
     let (before, old_bias) = original.node(consumer.node).op.kernel_and_bias()?;
     let (stored, new_bias) = pruned.node(consumer.node).op.kernel_and_bias()?;
     let (units, width) = (group.units, consumer.gain.len());
@@ -214,6 +272,10 @@ fn residual(
                 shift_size[column] += (from.abs() + to.abs()) * weight.abs();
             }
         }
+    }
+    for row in dropped.iter().flat_map(|&unit| (unit..before.nrows()).step_by(units)) {
+        exact.row_mut(row).fill(0.0);
+        size.row_mut(row).fill(0.0);
     }
     let kappa = (pairs.len() as f64 + 8.0) * 2.0 * ROUNDOFF;
     let all: Vec<usize> = (0..before.nrows()).collect();

@@ -84,9 +84,14 @@ pub(crate) struct Injection {
     pub(crate) residual: Intervals,
 }
 
-/// Differences right after the consumers of a group, made by [`inject`].
+/// What merges of a group inject, made by [`inject`].
 #[derive(Debug, Clone)]
-pub struct Injected(Differences);
+pub struct Injected {
+    /// What the consumers read, one each.
+    inputs: Vec<Intervals>,
+    /// Differences right after the consumers.
+    differences: Differences,
+}
 
 /// The impact of each pair alone, on the logits side by side; the network stays as it is.
 ///
@@ -150,34 +155,62 @@ pub fn inject(
     before: &Bounds,
     poll: &mut Poll<'_>,
 ) -> Result<Injected> {
-    let per_consumer = pair_differences(network, group, pairs, before, poll)?;
-    let all: Vec<&[PairDifference]> = per_consumer.iter().map(Vec::as_slice).collect();
-    Ok(Injected(injected(network, group, &all, poll)?))
+    let inputs = consumer_inputs(network, group, pairs, before, poll)?;
+    let differences = injected(network, group, &inputs, poll)?;
+    Ok(Injected { inputs, differences })
+}
+
+/// What is known around some merges.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// Value intervals without them.
+    pub before: &'a Bounds,
+    /// Value intervals with them.
+    pub after: &'a Bounds,
+    /// The Jacobian of the network without them, if its bounds are to be intersected.
+    pub sensitivity: Option<&'a Sensitivity>,
 }
 
 /// The impact of injected merges on the logits side by side.
 ///
-/// A merge changes nothing after its consumers, so `network` may have the merges or not; `before`
-/// and `after` are the value intervals without and with them, and `roundings` tells by how much
-/// the merged weights, as they are stored, differ from the exact ones.
+/// A merge changes nothing after its consumers, so `network` may have the merges or not;
+/// `roundings` tells by how much the merged weights, as they are stored, differ from the exact
+/// ones.
 pub fn joint(
     network: &Network,
     group: &Group,
     injected: Injected,
     roundings: &[Rounding],
-    before: &Bounds,
-    after: &Bounds,
+    step: &Step<'_>,
     poll: &mut Poll<'_>,
 ) -> Result<Intervals> {
-    let Injected(mut differences) = injected;
+    let Step { before, after, sensitivity } = *step;
+    let Injected { inputs, mut differences } = injected;
+    let mut by_jacobian: Option<Intervals> = None;
+    let mut add = |moved: Intervals| {
+        by_jacobian = Some(by_jacobian.take().map_or(moved.clone(), |sum| sum.plus(&moved)));
+    };
+    let sensitivity = sensitivity.filter(|sensitivity| sensitivity.holds);
+    if let Some(sensitivity) = sensitivity {
+        for (consumer, input) in group.consumers.iter().zip(&inputs) {
+            add(sensitivity.change(consumer.node, 0..input.len(), input));
+        }
+    }
     for rounding in roundings {
         let moved = rounding.image(network, after);
+        if let Some(sensitivity) = sensitivity {
+            add(sensitivity.change_after(rounding.node, &moved));
+        }
         if let Some(difference) = &mut differences[rounding.node] {
             *difference = difference.plus(&moved);
         }
     }
     propagate(network, &group.downstream, &mut differences, before, Some(after), poll)?;
-    Ok(at_logits(network, &network.logits(), &differences))
+    let forward = at_logits(network, &network.logits(), &differences);
+    Ok(match by_jacobian {
+        None => forward,
+        Some(other) => forward.iter().zip(other.iter()).map(|(a, b)| a.intersect(b)).collect(),
+    })
 }
 
 /// For each consumer, the change of what its original kernel reads when all pairs are merged.
@@ -214,13 +247,12 @@ fn pair_differences(
 fn injected(
     network: &Network,
     group: &Group,
-    per_consumer: &[&[PairDifference]],
+    inputs: &[Intervals],
     poll: &mut Poll<'_>,
 ) -> Result<Differences> {
     let mut differences: Differences = vec![None; network.nodes().len()];
-    for (consumer, pairs) in group.consumers.iter().zip(per_consumer) {
-        let input = consumer_input(network, group, consumer, pairs);
-        differences[consumer.node] = linear_image(network, consumer.node, &[&input], false, poll)?;
+    for (consumer, input) in group.consumers.iter().zip(inputs) {
+        differences[consumer.node] = linear_image(network, consumer.node, &[input], false, poll)?;
     }
     Ok(differences)
 }

@@ -1,11 +1,11 @@
 //! The driver: epochs, layers, visits, until every layer's quota is met.
 
+mod lossless;
 mod run;
 
 use crate::bounds::InputBox;
 use crate::config::ValidConfig;
 use crate::error::{Error, Poll, Result};
-use crate::impact::Pair;
 use crate::interval::Intervals;
 use crate::network::{Group, Network};
 use crate::trace::EpochTrace;
@@ -17,8 +17,10 @@ use run::Run;
 pub struct Merge {
     /// The layer of both units.
     pub layer: String,
-    /// The two units, by their numbers in the original layer.
-    pub pair: Pair,
+    /// The unit that went, by its number in the original layer.
+    pub nominee: usize,
+    /// The unit that took over its outgoing weights; none for a unit that is 0 for every input.
+    pub delegate: Option<usize>,
     /// The epoch, from 0.
     pub epoch: usize,
 }
@@ -32,6 +34,10 @@ pub enum StoppedBy {
     Callback,
     /// The caller's `on_epoch` asked for it, and for the last epoch to be undone.
     Undone,
+    /// Every further pair could move an output by more than `max_output_change`.
+    Budget,
+    /// Everything that costs nothing is gone, and nothing else was asked for.
+    Lossless,
     /// A layer ran out of units that could be delegates before its quota was met.
     NoDelegate,
 }
@@ -97,10 +103,24 @@ pub fn prune(
     let mut run = Run::new(network, &groups, input_box, config, poll)?;
     let mut trace = Vec::new();
     let mut verdict = Verdict::Continue;
-    while run.units_left() > 0 && verdict == Verdict::Continue {
+    if config.is_certified() {
+        let checkpoint = observer.may_undo.then(|| run.checkpoint());
+        let entry = run.remove_lossless(poll)?;
+        if entry.visits.removed > 0 {
+            verdict = (observer.on_epoch)(&entry, run.network());
+            match (verdict, checkpoint) {
+                (Verdict::Undo, Some(checkpoint)) => run.restore(checkpoint),
+                _ => trace.push(entry),
+            }
+        }
+    }
+    while run.units_left() > 0 && verdict == Verdict::Continue && !config.lossless {
         let checkpoint = observer.may_undo.then(|| run.checkpoint());
         let temperature = run.units_left() as f64 / total as f64;
         let entry = run.run_epoch(temperature, poll)?;
+        if entry.visits.removed == 0 && run.units_left() == 0 {
+            break; // the budget is spent: there is no epoch to tell of
+        }
         verdict = (observer.on_epoch)(&entry, run.network());
         match (verdict, checkpoint) {
             (Verdict::Undo, Some(checkpoint)) => run.restore(checkpoint),
@@ -110,6 +130,8 @@ pub fn prune(
     let stopped_by = match verdict {
         Verdict::Undo if observer.may_undo => StoppedBy::Undone,
         Verdict::Stop | Verdict::Undo if run.units_left() > 0 => StoppedBy::Callback,
+        _ if config.lossless => StoppedBy::Lossless,
+        _ if run.budget_spent() => StoppedBy::Budget,
         _ if run.ran_short() => StoppedBy::NoDelegate,
         _ => StoppedBy::Target,
     };

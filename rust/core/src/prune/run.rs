@@ -3,13 +3,13 @@
 use rayon::prelude::*;
 
 use crate::annealing::{self, Schedule};
-use crate::bounds::{Bounds, InputBox};
+use crate::bounds::{Bounds, InputBox, Tightening};
 use crate::config::{
     AnnealingConfig, Change, EnergyConfig, Method, Normalization, Restart, ValidConfig,
 };
 use crate::energy::{Heads, quantile};
 use crate::error::{Poll, Result};
-use crate::impact::{self, Pair};
+use crate::impact::{self, Pair, Step};
 use crate::interval::Intervals;
 use crate::linalg::kernel_path;
 use crate::merge;
@@ -20,6 +20,7 @@ use crate::saliency::Saliency;
 use crate::sensitivity::Sensitivity;
 use crate::trace::{EpochTrace, VisitTrace};
 
+use super::lossless::is_within;
 use super::{Merge, Pruning, StoppedBy};
 
 /// Fewest candidates that annealing scores in a visit, unless `pool` is 1 (the paper's line 6).
@@ -28,18 +29,18 @@ const SMALLEST_POOL: usize = 8;
 const ENERGIES_PER_POLL: usize = 4;
 
 /// A layer on its way to its quota.
-struct Layer {
-    group: Group,
-    saliency: Saliency,
-    live: Vec<bool>,
-    quota_left: usize,
+pub(super) struct Layer {
+    pub(super) group: Group,
+    pub(super) saliency: Saliency,
+    pub(super) live: Vec<bool>,
+    pub(super) quota_left: usize,
     units_per_epoch: usize,
     last_energy: Option<f64>,
     references: Option<Vec<f64>>,
 }
 
 impl Layer {
-    fn live_units(&self) -> usize {
+    pub(super) fn live_units(&self) -> usize {
         self.live.iter().filter(|&&live| live).count()
     }
 
@@ -58,28 +59,35 @@ pub(super) struct Checkpoint {
 
 /// A network in the middle of a run.
 pub(super) struct Run<'a> {
-    network: Network,
+    pub(super) original: &'a Network,
+    pub(super) input_box: &'a InputBox,
+    pub(super) network: Network,
     config: &'a ValidConfig,
-    bounds: Bounds,
+    pub(super) bounds: Bounds,
     heads: Heads,
-    layers: Vec<Layer>,
-    cumulative: Intervals,
+    pub(super) layers: Vec<Layer>,
+    pub(super) cumulative: Intervals,
     random: Random,
-    merges: Vec<Merge>,
-    epoch: usize,
+    pub(super) merges: Vec<Merge>,
+    pub(super) epoch: usize,
     ran_short: bool,
+    budget_spent: bool,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(
-        network: &Network,
+        original: &'a Network,
         groups: &[Group],
-        input_box: &InputBox,
+        input_box: &'a InputBox,
         config: &'a ValidConfig,
         poll: &mut Poll<'_>,
     ) -> Result<Self> {
-        let network = network.clone();
-        let bounds = Bounds::propagate(&network, input_box, &kept_nodes(&network, groups), poll)?;
+        let network = original.clone();
+        let bounds = if config.is_certified() {
+            Bounds::tight(&network, input_box, Tightening::default(), poll)?
+        } else {
+            Bounds::propagate(&network, input_box, &kept_nodes(&network, groups), poll)?
+        };
         let sizes: Vec<usize> =
             network.logits().into_iter().map(|id| network.node(id).len()).collect();
         let mut layers = Vec::with_capacity(groups.len());
@@ -95,6 +103,8 @@ impl<'a> Run<'a> {
             });
         }
         Ok(Self {
+            original,
+            input_box,
             network,
             config,
             bounds,
@@ -105,11 +115,17 @@ impl<'a> Run<'a> {
             merges: Vec::new(),
             epoch: 0,
             ran_short: false,
+            budget_spent: false,
         })
     }
 
     pub(super) fn units_left(&self) -> usize {
         self.layers.iter().map(|layer| layer.quota_left).sum()
+    }
+
+    /// Whether a layer stopped because anything more would exceed `max_output_change`.
+    pub(super) fn budget_spent(&self) -> bool {
+        self.budget_spent
     }
 
     pub(super) fn ran_short(&self) -> bool {
@@ -144,6 +160,21 @@ impl<'a> Run<'a> {
         temperature: f64,
         poll: &mut Poll<'_>,
     ) -> Result<EpochTrace> {
+        let mut entry = self.try_epoch(temperature, poll)?;
+        if self.config.max_output_change.is_some() && entry.visits.removed == 0 {
+            // Sums of steps' bounds are looser than one bound of all: there may be room again.
+            if self.recertify(poll)? {
+                entry = self.try_epoch(temperature, poll)?;
+            }
+            if entry.visits.removed == 0 {
+                self.close();
+            }
+        }
+        self.end_epoch(&mut entry);
+        Ok(entry)
+    }
+
+    fn try_epoch(&mut self, temperature: f64, poll: &mut Poll<'_>) -> Result<EpochTrace> {
         let mut entry = EpochTrace::new(self.epoch, temperature);
         if self.config.method == Method::OneShot {
             self.run_one_shot(&mut entry, poll)?;
@@ -165,6 +196,10 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        Ok(entry)
+    }
+
+    pub(super) fn end_epoch(&mut self, entry: &mut EpochTrace) {
         entry.units = self
             .layers
             .iter()
@@ -172,7 +207,6 @@ impl<'a> Run<'a> {
             .collect();
         entry.impact = self.cumulative.clone();
         self.epoch += 1;
-        Ok(entry)
     }
 
     /// Every layer's order is that of the original network, so all are found before any merge.
@@ -184,7 +218,7 @@ impl<'a> Run<'a> {
             orders.push(one_shot::order(&self.network, group, saliency, count, poll)?);
         }
         for (index, pairs) in orders.into_iter().enumerate() {
-            self.apply(index, &pairs, poll)?;
+            self.apply(index, &pairs, None, poll)?;
             self.give_up_rest(index);
             entry.add(VisitTrace { removed: pairs.len(), ..VisitTrace::default() });
         }
@@ -214,7 +248,9 @@ impl<'a> Run<'a> {
             if pool.is_empty() {
                 break;
             }
-            pool.truncate(self.pool_size(count));
+            if self.config.max_output_change.is_none() {
+                pool.truncate(self.pool_size(count));
+            }
             let pairs: Vec<Pair> = pool.iter().map(|candidate| candidate.pair).collect();
             let group = &self.layers[index].group;
             let impacts = impact::candidates(
@@ -226,8 +262,8 @@ impl<'a> Run<'a> {
                 sensitivity,
                 poll,
             )?;
+            let (pairs, impacts, missing) = self.affordable(pairs, impacts, count - chosen.len());
             visit.candidates += pairs.len();
-            let missing = count - chosen.len();
             match self.config.method {
                 Method::Annealing(config) => {
                     let energies = self.energies(index, &impacts, &config.energy, poll)?;
@@ -243,13 +279,50 @@ impl<'a> Run<'a> {
                 }
                 _ => chosen.extend(least_impact(&pairs, &impacts, missing, &mut used)),
             }
+            if self.config.max_output_change.is_some() {
+                break; // what is left of the budget is known once these are merged
+            }
         }
         visit.removed = chosen.len();
-        self.apply(index, &chosen, poll)?;
-        if chosen.is_empty() {
-            self.give_up_rest(index);
+        let Some(most) = self.config.max_output_change else {
+            self.apply(index, &chosen, Some(sensitivity), poll)?;
+            if chosen.is_empty() {
+                self.give_up_rest(index);
+            }
+            return Ok(visit);
+        };
+        let checkpoint = self.checkpoint();
+        self.apply(index, &chosen, Some(sensitivity), poll)?;
+        if !is_within(&self.cumulative, most) {
+            // The merged weights were rounded by more than was kept back for it.
+            self.restore(checkpoint);
+            self.close();
+            return Ok(VisitTrace::default());
         }
         Ok(visit)
+    }
+
+    /// The candidates that the budget has room for, and how many of them may be merged.
+    fn affordable(
+        &self,
+        pairs: Vec<Pair>,
+        impacts: Vec<Intervals>,
+        missing: usize,
+    ) -> (Vec<Pair>, Vec<Intervals>, usize) {
+        let Some(most) = self.config.max_output_change else { return (pairs, impacts, missing) };
+        let wanted = (missing, self.pool_size(missing));
+        let (count, fitting) = self.within_budget(most, wanted, &pairs, &impacts);
+        let (pairs, impacts) =
+            fitting.into_iter().map(|at| (pairs[at], impacts[at].clone())).unzip();
+        (pairs, impacts, count)
+    }
+
+    /// Nothing more can be removed within the budget.
+    fn close(&mut self) {
+        self.budget_spent = true;
+        for layer in &mut self.layers {
+            layer.quota_left = 0;
+        }
     }
 
     /// No unit left in the layer may be a delegate: the rest of its quota can never be met.
@@ -324,7 +397,13 @@ impl<'a> Run<'a> {
     }
 
     /// Merge pairs of a layer and bring bounds, cumulative impact and saliencies up to date.
-    fn apply(&mut self, index: usize, pairs: &[Pair], poll: &mut Poll<'_>) -> Result<()> {
+    pub(super) fn apply(
+        &mut self,
+        index: usize,
+        pairs: &[Pair],
+        sensitivity: Option<&Sensitivity>,
+        poll: &mut Poll<'_>,
+    ) -> Result<()> {
         if pairs.is_empty() {
             return Ok(());
         }
@@ -334,30 +413,37 @@ impl<'a> Run<'a> {
         let changes = merge::merge(&mut self.network, &group, pairs)?;
         let after = self.bounds.updated(&self.network, &group.downstream, poll)?;
         let roundings: Vec<_> = changes.iter().map(|change| change.rounding.clone()).collect();
-        let (network, before) = (&self.network, &self.bounds);
-        let joint = impact::joint(network, &group, injected, &roundings, before, &after, poll)?;
+        let step = Step { before: &self.bounds, after: &after, sensitivity };
+        let joint = impact::joint(&self.network, &group, injected, &roundings, &step, poll)?;
         self.cumulative = self.cumulative.plus(&joint);
         self.bounds = after;
         if self.config.method != Method::OneShot {
-            self.refresh_saliencies(index, pairs, &changes);
+            let delegates: Vec<usize> = pairs.iter().map(|pair| pair.delegate).collect();
+            self.refresh_saliencies(index, &delegates, &changes);
         }
         let epoch = self.epoch;
         let layer = &mut self.layers[index];
         for &pair in pairs {
             layer.live[pair.nominee] = false;
-            self.merges.push(Merge { layer: layer.group.layer.clone(), pair, epoch });
+            let Pair { nominee, delegate } = pair;
+            let name = layer.group.layer.clone();
+            self.merges.push(Merge { layer: name, nominee, delegate: Some(delegate), epoch });
         }
         layer.quota_left = layer.quota_left.saturating_sub(pairs.len());
         Ok(())
     }
 
-    fn refresh_saliencies(&mut self, index: usize, pairs: &[Pair], changes: &[merge::RowChange]) {
-        let delegates: Vec<usize> = pairs.iter().map(|pair| pair.delegate).collect();
+    pub(super) fn refresh_saliencies(
+        &mut self,
+        index: usize,
+        delegates: &[usize],
+        changes: &[merge::RowChange],
+    ) {
         let changed =
             |layer: &Layer| changes.iter().find(|change| change.node == layer.group.producer);
         for (at, layer) in self.layers.iter_mut().enumerate() {
             if at == index {
-                layer.saliency.refresh_outgoing(&self.network, &layer.group, &delegates);
+                layer.saliency.refresh_outgoing(&self.network, &layer.group, delegates);
             }
             if let Some(change) = changed(layer) {
                 layer.saliency.update_incoming(&change.added, &change.removed);

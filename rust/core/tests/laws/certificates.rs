@@ -25,6 +25,11 @@ fn any_network(seed: u64) -> Network {
     }
 }
 
+fn named(layer: &str, pair: Pair) -> NamedMerge {
+    let Pair { nominee, delegate } = pair;
+    NamedMerge { layer: layer.into(), nominee, delegate: Some(delegate) }
+}
+
 /// A number from 0 to `count - 1`.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small and not negative
 fn below(random: &mut Random, count: usize) -> usize {
@@ -48,7 +53,7 @@ fn pruned(network: &Network, random: &mut Random) -> (Network, Vec<NamedMerge>) 
             pairs.push(Pair { nominee, delegate });
         }
         merge::merge(&mut masked, group, &pairs).unwrap();
-        merges.extend(pairs.into_iter().map(|pair| (group.layer.clone(), pair)));
+        merges.extend(pairs.into_iter().map(|pair| named(&group.layer, pair)));
         kept.push(live);
     }
     let smaller = groups
@@ -215,7 +220,7 @@ fn networks_that_do_not_belong_together_are_refused() {
     let f = chain(3);
     let random = &mut Random::from_seed(1);
     let (g, merges) = pruned(&f, random);
-    let wrong = [&merges[..], &[("d0".into(), Pair { nominee: 0, delegate: 99 })]].concat();
+    let wrong = [&merges[..], &[named("d0", Pair { nominee: 0, delegate: 99 })]].concat();
     assert!(Pairing::new(&f, &g, &wrong).is_err());
     assert!(Pairing::new(&f, &g, &merges[1..]).is_err());
     assert!(Pairing::new(&f, &network(3), &merges).is_err());

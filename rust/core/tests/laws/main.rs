@@ -5,6 +5,7 @@
 mod activation_difference;
 mod activation_lines;
 mod activations;
+mod budgets;
 mod certificates;
 mod networks;
 mod runs;

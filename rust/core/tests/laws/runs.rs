@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use nnprune_core::bounds::{Bounds, InputBox};
 use nnprune_core::config::{AnnealingConfig, Change, Config, Method, Outgoing, ValidConfig};
 use nnprune_core::error::{Error, Poll, never_stop};
+use nnprune_core::impact::Pair;
 use nnprune_core::interval::Intervals;
 use nnprune_core::network::{Network, Op};
 use nnprune_core::prune::{Observer, Pruning, StoppedBy, Verdict, prune};
@@ -14,9 +15,18 @@ use proptest::prelude::*;
 use crate::networks::{network, unit_box};
 
 fn config(method: Method, target: f64, step: f64, seed: u64) -> ValidConfig {
-    Config { layers: Vec::new(), target, step, method, outgoing: Outgoing::L2, seed }
-        .check()
-        .unwrap()
+    Config {
+        layers: Vec::new(),
+        target,
+        step,
+        method,
+        outgoing: Outgoing::L2,
+        seed,
+        max_output_change: None,
+        lossless: false,
+    }
+    .check()
+    .unwrap()
 }
 
 /// A run whose every epoch gets a verdict; `Undo` is allowed.
@@ -31,12 +41,12 @@ fn watched(
     prune(network, &input_box, config, &mut Poll::new(&mut go_on), observer).unwrap()
 }
 
-fn run(network: &Network, config: &ValidConfig) -> Pruning {
+pub(crate) fn run(network: &Network, config: &ValidConfig) -> Pruning {
     watched(network, config, &mut |_, _| Verdict::Continue)
 }
 
 /// The outputs at one point, where every feature is `value`.
-fn outputs_at(network: &Network, value: f64) -> Vec<f64> {
+pub(crate) fn outputs_at(network: &Network, value: f64) -> Vec<f64> {
     let size = network.node(network.inputs()[0]).len();
     let ends = vec![value; size];
     let point = InputBox::new(network, vec![Intervals { lower: ends.clone(), upper: ends }]);
@@ -131,10 +141,13 @@ fn identical_units_go_first_and_cost_nothing() {
         method: Method::Greedy { pool: 4, change: Change::Interval },
         outgoing: Outgoing::L2,
         seed: 0,
+        max_output_change: None,
+        lossless: false,
     };
     let pruning = run(&twins, &wanted.clone().check().unwrap());
     assert_eq!(pruning.merges.len(), 1);
-    let pair = pruning.merges[0].pair;
+    let merge = &pruning.merges[0];
+    let pair = Pair { nominee: merge.nominee, delegate: merge.delegate.unwrap() };
     assert_eq!([pair.nominee.min(pair.delegate), pair.nominee.max(pair.delegate)], [2, 4]);
     // No more than the rounding of the summed outgoing weights to f32.
     assert!(pruning.impact.total_width() < 1e-3, "{:?}", pruning.impact);

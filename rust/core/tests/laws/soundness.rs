@@ -2,7 +2,7 @@
 
 use nnprune_core::config::Change;
 use nnprune_core::error::{Poll, never_stop};
-use nnprune_core::impact::{self, Pair};
+use nnprune_core::impact::{self, Pair, Step};
 use nnprune_core::merge;
 use nnprune_core::network::Network;
 use nnprune_core::one_shot::with_final_delegates;
@@ -66,7 +66,11 @@ proptest! {
         let changes = merge::merge(&mut merged, group, &[pair]).unwrap();
         let roundings: Vec<_> = changes.into_iter().map(|change| change.rounding).collect();
         let after = before.updated(&merged, &group.downstream, poll).unwrap();
-        let joint = impact::joint(&merged, group, injected, &roundings, &before, &after, poll).unwrap();
+        let joint = impact::joint(
+            &merged, group, injected, &roundings,
+            &Step { before: &before, after: &after, sensitivity: Some(&sensitivity) }, poll,
+        )
+        .unwrap();
         let random = &mut Random::from_seed(seed + 2);
         for _ in 0..SAMPLES {
             let point = sample(&network, random);
