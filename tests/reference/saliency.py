@@ -16,7 +16,9 @@ def bias_term(first: float, second: float) -> float:
     return abs(first - second) / max(abs(first + second), 1e-12)
 
 
-def saliency(graph: Graph, name: str, *, outgoing: str = "l2") -> Array:
+def saliency(
+    graph: Graph, name: str, *, outgoing: str = "l2", bias: str = "absolute"
+) -> Array:
     """Return the matrix of saliencies: row = nominee, column = delegate; the diagonal is inf."""
     layer = read_layer(graph, name)
     rows = layer.outgoing()
@@ -25,6 +27,11 @@ def saliency(graph: Graph, name: str, *, outgoing: str = "l2") -> Array:
     for i in range(layer.units):
         for j in range(layer.units):
             if i != j:
-                distance = float(np.sqrt(np.sum((layer.kernel[:, i] - layer.kernel[:, j]) ** 2)))
-                result[i, j] = weight[i] * (distance + bias_term(layer.bias[i], layer.bias[j]))
+                squares = float(np.sum((layer.kernel[:, i] - layer.kernel[:, j]) ** 2))
+                gap = float(layer.bias[i] - layer.bias[j])
+                if bias == "absolute":
+                    distance = np.sqrt(squares + gap**2)
+                else:
+                    distance = np.sqrt(squares) + bias_term(layer.bias[i], layer.bias[j])
+                result[i, j] = weight[i] * distance
     return result

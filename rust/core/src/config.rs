@@ -14,6 +14,15 @@ pub enum Outgoing {
     MeanAbsolute,
 }
 
+/// How the biases of two units enter the distance between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BiasTerm {
+    /// As one more incoming weight: the distance is Euclidean.
+    Absolute,
+    /// `|b_i - b_j| / |b_i + b_j|` is added, as printed (eq. 2).
+    Relative,
+}
+
 /// Whether an output counts among those similar to itself (eq. 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Density {
@@ -159,6 +168,8 @@ pub struct Config {
     pub method: Method,
     /// Measure of the outgoing weights in the saliency.
     pub outgoing: Outgoing,
+    /// How biases enter the saliency.
+    pub bias: BiasTerm,
     /// Seed of the one random stream.
     pub seed: u64,
     /// No output may be certified to move by more than this; positive.

@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
-use crate::config::Outgoing;
+use crate::config::{BiasTerm, Outgoing};
 use crate::error::{Poll, Result};
 use crate::impact::Pair;
 use crate::linalg::{gram, update_gram};
@@ -39,6 +39,7 @@ pub struct Saliency {
     outgoing: Vec<f64>,
     can_delegate: Vec<bool>,
     measure: Outgoing,
+    bias_term: BiasTerm,
     /// Largest squared norm each column ever had: what its entries may have lost digits to.
     largest: Vec<f64>,
     /// Cheapest live delegates of each nominee, `None` where distances have changed.
@@ -51,6 +52,7 @@ impl Saliency {
         network: &Network,
         group: &Group,
         measure: Outgoing,
+        bias_term: BiasTerm,
         poll: &mut Poll<'_>,
     ) -> Result<Self> {
         let units = group.units;
@@ -63,6 +65,7 @@ impl Saliency {
                 .map(|unit| group.consumers.iter().all(|c| c.can_delegate(unit, units)))
                 .collect(),
             measure,
+            bias_term,
             largest: vec![0.0; units],
             nearest: vec![None; units],
         };
@@ -111,7 +114,7 @@ impl Saliency {
         self.nearest.fill(None);
     }
 
-    /// `d_ij` plus the bias term: the saliency without the size of the outgoing weights.
+    /// `d_ij` with the bias term: the saliency without the size of the outgoing weights.
     pub fn distance(&self, kernel: ArrayView2<'_, f32>, nominee: usize, delegate: usize) -> f64 {
         let (si, sj) = (self.scale[nominee], self.scale[delegate]);
         let norms =
@@ -126,9 +129,13 @@ impl Saliency {
                 .sum();
         }
         let (bi, bj) = (self.bias[nominee], self.bias[delegate]);
-        let bias_term =
-            if bi == bj { 0.0 } else { (bi - bj).abs() / (bi + bj).abs().max(SMALLEST_BIAS_SUM) };
-        squared.max(0.0).sqrt() + bias_term
+        match self.bias_term {
+            BiasTerm::Absolute => (squared.max(0.0) + (bi - bj) * (bi - bj)).sqrt(),
+            BiasTerm::Relative if bi == bj => squared.max(0.0).sqrt(),
+            BiasTerm::Relative => {
+                squared.max(0.0).sqrt() + (bi - bj).abs() / (bi + bj).abs().max(SMALLEST_BIAS_SUM)
+            }
+        }
     }
 
     /// Saliency of every pair; row = nominee. The diagonal is infinite, as are the columns of

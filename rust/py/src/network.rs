@@ -1,7 +1,7 @@
 //! `Network`: what a graph is made of, and every quantity of the method by itself.
 
 use nnprune_core::bounds::{Bounds, InputBox};
-use nnprune_core::config::{Change, Outgoing};
+use nnprune_core::config::{BiasTerm, Change, Outgoing};
 use nnprune_core::error::{Poll, Result};
 use nnprune_core::impact::{self, Pair, Step};
 use nnprune_core::interval::Intervals;
@@ -49,6 +49,14 @@ pub(crate) fn parse_outgoing(name: &str) -> PyResult<Outgoing> {
         "l2" => Ok(Outgoing::L2),
         "mean_abs" => Ok(Outgoing::MeanAbsolute),
         other => Err(config(format!("outgoing: expected l2 or mean_abs, got {other}"))),
+    }
+}
+
+pub(crate) fn parse_bias(name: &str) -> PyResult<BiasTerm> {
+    match name {
+        "absolute" => Ok(BiasTerm::Absolute),
+        "relative" => Ok(BiasTerm::Relative),
+        other => Err(config(format!("bias: expected absolute or relative, got {other}"))),
     }
 }
 
@@ -181,17 +189,18 @@ impl Network {
         Ok(values)
     }
 
-    #[pyo3(signature = (layer, *, outgoing="l2"))]
+    #[pyo3(signature = (layer, *, outgoing="l2", bias="absolute"))]
     fn saliency<'py>(
         &self,
         py: Python<'py>,
         layer: &str,
         outgoing: &str,
+        bias: &str,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        let measure = parse_outgoing(outgoing)?;
+        let (measure, bias) = (parse_outgoing(outgoing)?, parse_bias(bias)?);
         let group = self.0.prunable_group(layer).map_err(to_py)?;
         let matrix = enter(py, |poll| {
-            let saliency = Saliency::new(&self.0, &group, measure, poll)?;
+            let saliency = Saliency::new(&self.0, &group, measure, bias, poll)?;
             Ok(saliency.matrix(&self.0, &group))
         })?;
         Ok(matrix.into_pyarray(py))

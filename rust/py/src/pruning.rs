@@ -11,7 +11,7 @@ use crate::arrays::{Ends, Values, ends, input_box};
 use crate::errors::{config, to_py};
 use crate::functions::{parse_density, parse_normalization};
 use crate::gate::enter;
-use crate::network::{Network, parse_outgoing, unit_numbers};
+use crate::network::{Network, parse_bias, parse_outgoing, unit_numbers};
 
 /// What a run did; see `_core.pyi`.
 #[pyclass(frozen, module = "nnprune._core")]
@@ -153,12 +153,13 @@ fn parse_method(method: &Bound<'_, PyAny>) -> PyResult<Method> {
 
 /// Check options before any work is done; see `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (*, target, step, method, outgoing, max_output_change=None))]
+#[pyo3(signature = (*, target, step, method, outgoing, bias="absolute", max_output_change=None))]
 pub(crate) fn check_options(
     target: f64,
     step: f64,
     method: Bound<'_, PyAny>,
     outgoing: &str,
+    bias: &str,
     max_output_change: Option<f64>,
 ) -> PyResult<()> {
     let (method, outgoing) = (parse_method(&method)?, parse_outgoing(outgoing)?);
@@ -168,6 +169,7 @@ pub(crate) fn check_options(
         step,
         method,
         outgoing,
+        bias: parse_bias(bias)?,
         seed: 0,
         max_output_change,
         lossless: false,
@@ -177,7 +179,7 @@ pub(crate) fn check_options(
 
 /// Prune a network; see `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (network, lower, upper, *, layers, target, step, method, outgoing, seed, on_epoch=None, supervised=false, max_output_change=None, lossless=false))]
+#[pyo3(signature = (network, lower, upper, *, layers, target, step, method, outgoing, seed, on_epoch=None, supervised=false, bias="absolute", max_output_change=None, lossless=false))]
 #[expect(clippy::too_many_arguments)] // Python keywords
 pub(crate) fn prune(
     py: Python<'_>,
@@ -192,13 +194,15 @@ pub(crate) fn prune(
     seed: u64,
     on_epoch: Option<Py<PyAny>>,
     supervised: bool,
+    bias: &str,
     max_output_change: Option<f64>,
     lossless: bool,
 ) -> PyResult<Pruning> {
     let method = parse_method(&method)?;
     let outgoing = parse_outgoing(outgoing)?;
+    let bias = parse_bias(bias)?;
     let asked =
-        Config { layers, target, step, method, outgoing, seed, max_output_change, lossless };
+        Config { layers, target, step, method, outgoing, bias, seed, max_output_change, lossless };
     let valid = asked.check().map_err(to_py)?;
     let input_box = input_box(&network.0, &lower, &upper)?;
     let mut raised: Option<PyErr> = None;

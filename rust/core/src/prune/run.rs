@@ -93,7 +93,7 @@ impl<'a> Run<'a> {
         let mut layers = Vec::with_capacity(groups.len());
         for group in groups {
             layers.push(Layer {
-                saliency: Saliency::new(&network, group, config.outgoing, poll)?,
+                saliency: Saliency::new(&network, group, config.outgoing, config.bias, poll)?,
                 live: vec![true; group.units],
                 quota_left: config.quota(group.units),
                 units_per_epoch: config.units_per_epoch(group.units),

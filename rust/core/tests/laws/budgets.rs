@@ -1,7 +1,7 @@
 //! Certified budgets, and what costs nothing.
 
 use nnprune_core::activation::Activation;
-use nnprune_core::config::{AnnealingConfig, Change, Config, Method, Outgoing};
+use nnprune_core::config::{AnnealingConfig, BiasTerm, Change, Config, Method, Outgoing};
 use nnprune_core::network::{Network, NetworkBuilder, Op};
 use nnprune_core::prune::StoppedBy;
 use nnprune_core::random::Random;
@@ -17,6 +17,7 @@ fn asked(method: Method, seed: u64) -> Config {
         step: 0.25,
         method,
         outgoing: Outgoing::L2,
+        bias: BiasTerm::Absolute,
         seed,
         max_output_change: None,
         lossless: false,

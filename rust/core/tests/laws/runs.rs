@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 
 use nnprune_core::bounds::{Bounds, InputBox};
-use nnprune_core::config::{AnnealingConfig, Change, Config, Method, Outgoing, ValidConfig};
+use nnprune_core::config::{
+    AnnealingConfig, BiasTerm, Change, Config, Method, Outgoing, ValidConfig,
+};
 use nnprune_core::error::{Error, Poll, never_stop};
 use nnprune_core::impact::Pair;
 use nnprune_core::interval::Intervals;
@@ -21,6 +23,7 @@ fn config(method: Method, target: f64, step: f64, seed: u64) -> ValidConfig {
         step,
         method,
         outgoing: Outgoing::L2,
+        bias: BiasTerm::Absolute,
         seed,
         max_output_change: None,
         lossless: false,
@@ -140,6 +143,7 @@ fn identical_units_go_first_and_cost_nothing() {
         step: 0.01,
         method: Method::Greedy { pool: 4, change: Change::Interval },
         outgoing: Outgoing::L2,
+        bias: BiasTerm::Absolute,
         seed: 0,
         max_output_change: None,
         lossless: false,
