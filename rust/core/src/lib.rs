@@ -4,7 +4,7 @@
 //! `docs/method.md`. A module uses only those listed before it:
 //! [`error`], [`interval`], [`random`], [`activation`], [`config`], [`network`], `linalg`,
 //! `adjoint`, [`bounds`], [`sensitivity`], [`impact`], [`saliency`], [`energy`], [`merge`],
-//! [`annealing`], [`one_shot`], [`trace`], [`certificate`], [`prune`].
+//! [`annealing`], [`one_shot`], [`trace`], [`certificate`], [`verification`], [`prune`].
 
 #![forbid(unsafe_code)]
 
@@ -27,5 +27,6 @@ pub mod random;
 pub mod saliency;
 pub mod sensitivity;
 pub mod trace;
+pub mod verification;
 
 pub use error::{Error, Result};

@@ -6,6 +6,7 @@ mod mean_value;
 mod tight;
 
 pub use tight::Tightening;
+pub(crate) use tight::{cost, curved_before, matters};
 
 use std::sync::Arc;
 
@@ -49,6 +50,11 @@ impl InputBox {
             }
         }
         Ok(Self(intervals.into_iter().map(Arc::new).collect()))
+    }
+
+    /// The intervals of each input.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = &Intervals> {
+        self.0.iter().map(|input| &**input)
     }
 
     /// A point near the middle of the box.

@@ -79,7 +79,7 @@ fn narrow(value: &mut Intervals, other: &Intervals) {
 }
 
 /// Whether anything but linear ops lies between the inputs and a node.
-fn curved_before(network: &Network) -> Vec<bool> {
+pub(crate) fn curved_before(network: &Network) -> Vec<bool> {
     let mut curved = vec![false; network.nodes().len()];
     for (id, node) in network.nodes().iter().enumerate() {
         curved[id] = node.sources.iter().any(|&source| {
@@ -91,7 +91,8 @@ fn curved_before(network: &Network) -> Vec<bool> {
     curved
 }
 
-fn matters(network: &Network, id: NodeId) -> bool {
+/// Whether a node is linear and something that is not reads it, or it is a logit.
+pub(crate) fn matters(network: &Network, id: NodeId) -> bool {
     if !is_linear(&network.node(id).op) {
         return false;
     }
@@ -104,7 +105,7 @@ fn matters(network: &Network, id: NodeId) -> bool {
 }
 
 /// Multiplications of taking every element of a node back to the inputs, twice.
-fn cost(network: &Network, id: NodeId) -> f64 {
+pub(crate) fn cost(network: &Network, id: NodeId) -> f64 {
     let mut marked = vec![false; network.nodes().len()];
     marked[id] = true;
     let before = network.ancestors_of(&marked);

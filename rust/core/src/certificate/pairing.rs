@@ -26,9 +26,9 @@ pub struct Takeover {
 /// weights.
 #[derive(Debug, Clone)]
 pub struct Pairing<'a> {
-    pub(super) original: &'a Network,
-    pub(super) pruned: Network,
-    pub(super) takeovers: Vec<Takeover>,
+    pub(crate) original: &'a Network,
+    pub(crate) pruned: Network,
+    pub(crate) takeovers: Vec<Takeover>,
 }
 
 /// One unit that went, as a pruning records it.
