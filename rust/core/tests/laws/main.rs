@@ -10,3 +10,4 @@ mod certificates;
 mod networks;
 mod runs;
 mod soundness;
+mod verification;
