@@ -1,9 +1,10 @@
-//! `certify`: bounds of what pruning did to the outputs.
+//! `certify` and `verify`: bounds of what pruning did to the outputs, along two paths.
 
 use ndarray::Array2;
 use nnprune_core::bounds::{Bounds, Tightening};
 use nnprune_core::certificate::local::margins;
 use nnprune_core::certificate::{NamedMerge, Pairing};
+use nnprune_core::verification::recompute;
 use numpy::{IntoPyArray, PyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -29,11 +30,7 @@ pub(crate) fn certify<'py>(
     most_multiplications: f64,
 ) -> PyResult<Bound<'py, PyDict>> {
     let input_box = input_box(&original.0, &lower, &upper)?;
-    let merges: Vec<NamedMerge> = merges
-        .into_iter()
-        .map(|(layer, nominee, delegate)| NamedMerge { layer, nominee, delegate })
-        .collect();
-    let pairing = Pairing::new(&original.0, &smaller.0, &merges).map_err(to_py)?;
+    let pairing = Pairing::new(&original.0, &smaller.0, &named(merges)).map_err(to_py)?;
     let tightening = Tightening { mean_value, backward, most_multiplications };
     let found = enter(py, |poll| pairing.certify(&input_box, tightening, poll))?;
     let count = found.change.len();
@@ -44,6 +41,38 @@ pub(crate) fn certify<'py>(
     dict.set_item("upper", upper)?;
     dict.set_item("margins", margins)?;
     Ok(dict)
+}
+
+/// The same bounds once more, without matrix products; see `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (original, smaller, lower, upper, merges, *, mean_value=true, backward=true, most_multiplications=2e11))]
+#[expect(clippy::too_many_arguments)] // Python keywords
+pub(crate) fn verify<'py>(
+    py: Python<'py>,
+    original: &Network,
+    smaller: &Network,
+    lower: Vec<Values<'py>>,
+    upper: Vec<Values<'py>>,
+    merges: Vec<(String, usize, Option<usize>)>,
+    mean_value: bool,
+    backward: bool,
+    most_multiplications: f64,
+) -> PyResult<Bound<'py, PyDict>> {
+    let input_box = input_box(&original.0, &lower, &upper)?;
+    let pairing = Pairing::new(&original.0, &smaller.0, &named(merges)).map_err(to_py)?;
+    let tightening = Tightening { mean_value, backward, most_multiplications };
+    let found = enter(py, |poll| recompute(&pairing, &input_box, tightening, poll))?;
+    let count = found.len();
+    let (lower, upper) = ends(py, found, &[count])?;
+    let dict = PyDict::new(py);
+    dict.set_item("lower", lower)?;
+    dict.set_item("upper", upper)?;
+    Ok(dict)
+}
+
+fn named(merges: Vec<(String, usize, Option<usize>)>) -> Vec<NamedMerge> {
+    let named = |(layer, nominee, delegate)| NamedMerge { layer, nominee, delegate };
+    merges.into_iter().map(named).collect()
 }
 
 /// Value intervals of one node, as tight as they get; see `_core.pyi`.

@@ -17,7 +17,7 @@ mod _core {
     #[pymodule_export]
     use crate::builder::NetworkBuilder;
     #[pymodule_export]
-    use crate::certificate::{certified_margins, certify, tight_bounds};
+    use crate::certificate::{certified_margins, certify, tight_bounds, verify};
     #[pymodule_export]
     use crate::functions::{activation_range, anneal, energy, entropy, uniform_draws};
     #[pymodule_export]

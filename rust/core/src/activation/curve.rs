@@ -12,7 +12,7 @@ use crate::interval::Interval;
 /// Halvings that find where a tangent touches.
 const HALVINGS: usize = 40;
 /// Pieces of the part of an interval where kinds of no simple shape bend, and where that part ends.
-const PIECES: usize = 32;
+const PIECES: usize = 33;
 const BENDING: f64 = 10.0;
 /// Further points of their nearly straight tails.
 const TAILS: [f64; 4] = [-40.0, -20.0, 20.0, 40.0];

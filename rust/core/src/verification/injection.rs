@@ -162,6 +162,9 @@ impl Merged {
             }
             self.rows.insert(i, vec![Interval::ZERO; kernel.ncols()]);
         }
+        for row in takeover.dropped.iter().flat_map(|&unit| (unit..kernel.nrows()).step_by(units)) {
+            self.rows.insert(row, vec![Interval::ZERO; kernel.ncols()]);
+        }
     }
 }
 
@@ -178,7 +181,7 @@ impl Change<'_> {
         let source = network.node(self.node).sources[0];
         let mut input = Intervals::zeros(network.node(source).len());
         let mut touched = Vec::new();
-        if let Some((Takeover { group, pairs }, consumer)) = self.takeover {
+        if let Some((Takeover { group, pairs, dropped }, consumer)) = self.takeover {
             let width = consumer.gain.len();
             let gain = Folded::of(network, &consumer.path[consumer.barrier..], width).scale;
             for &pair in pairs {
@@ -190,6 +193,13 @@ impl Change<'_> {
                 }
                 let rows = rows_of(pair, group.units, self.rows.len());
                 touched.extend(rows.map(|(nominee, _)| nominee));
+            }
+            let read = &side.values[source];
+            for &unit in dropped {
+                for element in (unit..input.len()).step_by(group.units) {
+                    input.set(element, times(Interval::new(-1.0, -1.0), read.get(element)));
+                }
+                touched.extend((unit..self.rows.len()).step_by(group.units));
             }
         }
         touched.sort_unstable();

@@ -43,7 +43,11 @@ fn pruned(network: &Network, random: &mut Random) -> (Network, Vec<NamedMerge>) 
         live.sort_unstable();
         merge::merge(&mut smaller, group, &pairs).unwrap();
         smaller = merge::remove(smaller, group, &live);
-        merges.extend(pairs.into_iter().map(|pair| (group.layer.clone(), pair)));
+        merges.extend(pairs.into_iter().map(|Pair { nominee, delegate }| NamedMerge {
+            layer: group.layer.clone(),
+            nominee,
+            delegate: Some(delegate),
+        }));
     }
     (smaller, merges)
 }
