@@ -12,9 +12,9 @@ import nnprune
 import numpy as np
 import pytest
 from nnprune.errors import ConfigError, DataError, ModelError, NothingToPruneError, OutputError
+from nnprune.keras_io.fingerprints import model_sha256
 from nnprune.sweeping import cell as cell_module
 from nnprune.sweeping import crew
-from nnprune.sweeping.identity import model_sha256
 from nnprune.sweeping.record import Cell
 from nnprune.sweeping.result import SweepResult
 from nnprune.sweeping.sweep import sweep

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from nnprune import _core
 from nnprune.attacks.options import Attack
 from nnprune.errors import ConfigError, UnknownLayerError
+from nnprune.keras_io.fingerprints import model_sha256
 from nnprune.keras_io.opened import OpenedModel, input_box_of, open_model
 from nnprune.options import Annealing, Greedy, Method, OneShot, method_to_dict
 from nnprune.progress import counter
@@ -154,13 +155,24 @@ def prune(
     rebuilt = rebuild(opened.model, opened.graph, pruning.network, pruning.kept)
     return PruningResult(
         model=rebuilt.model,
-        source=Source(path=opened.path, sha256=opened.sha256, name=opened.model.name),
+        source=Source(
+            path=opened.path,
+            sha256=opened.sha256,
+            weights_sha256=model_sha256(opened.model, {}),
+            name=opened.model.name,
+        ),
         target=target,
         step=step,
         method=method,
         outgoing=outgoing,
         seed=seed,
         input_box=input_box.source,
+        input_bounds={
+            one.name: (lower, upper)
+            for one, lower, upper in zip(
+                opened.graph.inputs, input_box.lower, input_box.upper, strict=True
+            )
+        },
         before=Size(parameters=opened.model.count_params(), macs=_macs(opened.graph.network)),
         after=Size(parameters=rebuilt.model.count_params(), macs=_macs(pruning.network)),
         layers=_layer_changes(opened.graph.network, pruning),

@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nnprune._core import __version__
 from nnprune.options import Method, method_to_dict
+from nnprune.record import Record, bounds_to_plain
 from nnprune.trace import Epoch, EpochEvaluation, Merge
 
 if TYPE_CHECKING:
@@ -32,12 +36,15 @@ class Source:
         The file; None for a model in memory.
     sha256 : str or None
         The file's fingerprint.
+    weights_sha256 : str
+        Fingerprint of the weights, in Keras' order: the same wherever the model is saved.
     name : str
         The model's own name.
     """
 
     path: str | None
     sha256: str | None
+    weights_sha256: str
     name: str
 
 
@@ -97,6 +104,8 @@ class PruningResult:
         Seed of the random stream.
     input_box : {"given", "default", "rescaling", "assumed"}
         Where the input bounds came from.
+    input_bounds : mapping of str to (lower, upper)
+        For each input by name, float64 arrays of its shape: the box that `impact` holds over.
     before, after : Size
         Size of the original and of the smaller model.
     layers : tuple of LayerChange
@@ -140,6 +149,9 @@ class PruningResult:
     outgoing: str
     seed: int
     input_box: str
+    input_bounds: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(
+        repr=False, compare=False
+    )
     before: Size
     after: Size
     layers: tuple[LayerChange, ...]
@@ -158,6 +170,9 @@ class PruningResult:
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the smaller model to a `.keras` or `.h5` file, wholly or not at all.
+
+        The file also keeps, where Keras does not look, the record that `nnprune.certify` needs:
+        the original's fingerprint, the input box and the merges.
 
         Parameters
         ----------
@@ -178,7 +193,12 @@ class PruningResult:
         """
         from nnprune.keras_io.save import save_model
 
-        return save_model(self.model, path, overwrite=overwrite)
+        return save_model(self.model, path, overwrite=overwrite, record=self.record.to_json())
+
+    @property
+    def record(self) -> Record:
+        """What led from the original to the smaller model."""
+        return Record.of_pruning(self.to_dict(), label="pruning")
 
     def summary(self) -> str:
         """Tell in a few lines what changed."""
@@ -215,6 +235,7 @@ class PruningResult:
             "outgoing": self.outgoing,
             "seed": self.seed,
             "input_box": self.input_box,
+            "input_bounds": bounds_to_plain(self.input_bounds),
             "before": vars(self.before),
             "after": vars(self.after),
             "layers": [vars(change) for change in self.layers],

@@ -95,7 +95,9 @@ def default_box(calls: ModelCalls, weights: WeightProvider) -> InputBox:
     return _box(calls.inputs, found, next(source for source in order if source in sources))
 
 
-def given_box(inputs: Sequence[ModelInput], bounds: Bounds) -> InputBox:
+def given_box(
+    inputs: Sequence[ModelInput], bounds: Bounds, *, infinity: float | None = None
+) -> InputBox:
     """Check bounds and bring them to the inputs' shapes.
 
     Parameters
@@ -107,6 +109,8 @@ def given_box(inputs: Sequence[ModelInput], bounds: Bounds) -> InputBox:
         inputs: two numbers for all of them, a list with a pair for each, or a mapping from
         their names to pairs. Or a mapping with `lower` and `upper`, as from an `.npz` file;
         with several inputs, these or `<name>_lower` and `<name>_upper` for each.
+    infinity
+        Taken for an infinite side; by default that is an error.
 
     Raises
     ------
@@ -114,7 +118,7 @@ def given_box(inputs: Sequence[ModelInput], bounds: Bounds) -> InputBox:
         They are inverted, not finite, not numbers, or do not fit; the message names the input.
     """
     pairs = _pairs(inputs, bounds)
-    found = [_checked(one, pair) for one, pair in zip(inputs, pairs, strict=True)]
+    found = [_checked(one, pair, infinity) for one, pair in zip(inputs, pairs, strict=True)]
     return _box(inputs, found, "given")
 
 
@@ -211,7 +215,7 @@ def _named_pair(name: str, bounds: Mapping[str, Any], *, alone: bool) -> Any:
     raise BoundsError(f"input_bounds: no bounds for input {quoted(name)}: they must hold {wanted}")
 
 
-def _checked(model_input: ModelInput, pair: Any) -> _Interval:
+def _checked(model_input: ModelInput, pair: Any, infinity: float | None) -> _Interval:
     named = f"input_bounds: input {quoted(model_input.name)} of shape {model_input.shape}"
     try:
         lower, upper = (np.asarray(end, np.float64) for end in pair)
@@ -227,10 +231,14 @@ def _checked(model_input: ModelInput, pair: Any) -> _Interval:
                 f"{named}: bounds of shape {end.shape} do not fit; give numbers, or arrays of the "
                 "input's shape"
             ) from None
-        if not np.all(np.isfinite(end)):
+        if np.any(np.isnan(end)):
             raise BoundsError(f"{named}: bounds must be finite")
     if np.any(lower > upper):
         raise BoundsError(f"{named}: a lower bound is above its upper bound")
+    if not np.all(np.isfinite(lower)) or not np.all(np.isfinite(upper)):
+        if infinity is None:
+            raise BoundsError(f"{named}: bounds must be finite")
+        lower, upper = (np.clip(end, -infinity, infinity) for end in (lower, upper))
     return _Interval(lower, upper, "given")
 
 

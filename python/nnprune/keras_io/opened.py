@@ -6,6 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nnprune.errors import BoundsError
+from nnprune.keras_io.wording import quoted
+
 if TYPE_CHECKING:
     import keras
 
@@ -13,6 +16,10 @@ if TYPE_CHECKING:
     from nnprune.keras_io.input_box import InputBox
 
 __all__ = ["OpenedModel", "input_box_of", "open_model"]
+
+# Taken for an infinite side; what becomes larger than its root has no bound.
+_FAR = 1e30
+_MOST_NAMED = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +34,15 @@ class OpenedModel:
         Its network.
     path, sha256
         The file and its fingerprint; None for a model in memory.
+    record
+        What `PruningResult.save` has put into the file, not looked at; None if nothing.
     """
 
     model: keras.Model
     graph: Graph
     path: str | None
     sha256: str | None
+    record: str | None = None
 
 
 def open_model(model: str | os.PathLike[str] | keras.Model, *, trust: bool) -> OpenedModel:
@@ -45,7 +55,7 @@ def open_model(model: str | os.PathLike[str] | keras.Model, *, trust: bool) -> O
     FileFormatError, UntrustedModelError
         The file is no model, damaged, or does what an unknown file must not do.
     """
-    path = sha256 = None
+    path = sha256 = record = None
     if isinstance(model, str | os.PathLike):
         from nnprune.keras_io.scan import look
 
@@ -55,7 +65,7 @@ def open_model(model: str | os.PathLike[str] | keras.Model, *, trust: bool) -> O
         with quiet_start():
             from nnprune.keras_io.load import load_model
 
-        path, sha256 = str(file.path), file.sha256
+        path, sha256, record = str(file.path), file.sha256, file.record
         model = load_model(file, trust=trust)
     from nnprune.keras_io.config import read_config
     from nnprune.keras_io.graph import read_network
@@ -64,7 +74,7 @@ def open_model(model: str | os.PathLike[str] | keras.Model, *, trust: bool) -> O
 
     calls = read_config(live_config(model))
     graph = read_network(calls, LiveWeights(model))
-    return OpenedModel(model=model, graph=graph, path=path, sha256=sha256)
+    return OpenedModel(model=model, graph=graph, path=path, sha256=sha256, record=record)
 
 
 def input_box_of(opened: OpenedModel, bounds: Any) -> InputBox:
@@ -73,7 +83,8 @@ def input_box_of(opened: OpenedModel, bounds: Any) -> InputBox:
     Raises
     ------
     BoundsError
-        They are inverted, not finite, not numbers, or do not fit; the message names the input.
+        They are inverted, not finite, not numbers, or do not fit; the message names the input, and
+        of infinite ones the layers that would have no finite bound.
     """
     from nnprune.keras_io.input_box import default_box, given_box
     from nnprune.keras_io.weights import LiveWeights
@@ -81,4 +92,29 @@ def input_box_of(opened: OpenedModel, bounds: Any) -> InputBox:
     calls = opened.graph.calls
     if bounds is None:
         return default_box(calls, LiveWeights(opened.model))
-    return given_box(calls.inputs, bounds)
+    try:
+        return given_box(calls.inputs, bounds)
+    except BoundsError as error:
+        try:
+            far = given_box(calls.inputs, bounds, infinity=_FAR)
+        except BoundsError:  # something else is wrong, too
+            raise error from None
+        raise BoundsError(f"{error}; {_without_bound(opened, far)}") from error
+
+
+def _without_bound(opened: OpenedModel, far: InputBox) -> str:
+    """Say what infinite sides leave without a bound; `far` has large numbers in their place."""
+    network = opened.graph.network
+    intervals = network.value_intervals(far.lower, far.upper)
+    layers: list[str] = []
+    for node in network.nodes:
+        ends = intervals[node.name]
+        bounded = all(bool((abs(end) < _FAR**0.5).all()) for end in ends)
+        layer = node.layer.removesuffix("/activation")
+        if not bounded and node.kind != "Input" and layer not in layers:
+            layers.append(layer)
+    if not layers:
+        return "no layer needs them, but the methods do: give finite ones"
+    more = f" and {len(layers) - _MOST_NAMED} more" if len(layers) > _MOST_NAMED else ""
+    named = ", ".join(quoted(layer) for layer in layers[:_MOST_NAMED])
+    return f"with them these layers have no finite bound: {named}{more}"

@@ -8,11 +8,14 @@ import logging
 import os
 import secrets
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnprune.errors import OutputError
+from nnprune.keras_io.scan_archive import RECORD as RECORD_OF_ARCHIVE
+from nnprune.keras_io.scan_hdf5 import RECORD as RECORD_OF_HDF5
 from nnprune.keras_io.wording import one_line, reason_of, shown_path
 
 if TYPE_CHECKING:
@@ -90,7 +93,11 @@ def check_output(
 
 
 def save_model(
-    model: keras.Model, path: str | os.PathLike[str], *, overwrite: bool = False
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    record: str | None = None,
 ) -> Path:
     """Write a Keras model to a `.keras` or `.h5` file, wholly or not at all.
 
@@ -102,6 +109,9 @@ def save_model(
         Where to write; the suffix decides the format.
     overwrite : bool, default False
         Whether a file that is there may be replaced.
+    record : str, optional
+        A text to keep in the file where Keras does not look: a member of the `.keras` archive, an
+        attribute at the root of the `.h5` file.
 
     Returns
     -------
@@ -120,10 +130,12 @@ def save_model(
     def write(temporary: Path) -> None:
         if target.suffix == ".h5":
             with _no_advice_on_h5(), _settings_for_h5(model):
-                temporary.write_bytes(_h5_image(model))
+                temporary.write_bytes(_h5_image(model, record))
             _check_reads_back(model, temporary, shown_path(path))
         else:
             model.save(temporary)
+            if record is not None:
+                _append_record(temporary, record)
 
     return write_atomically(target, write, label=shown_path(path), overwrite=overwrite)
 
@@ -199,7 +211,15 @@ def cannot_be_written(label: str, error: Exception, advice: str = "") -> OutputE
     return OutputError(f"{label}: cannot be written ({reason_of(error)}){remedy}")
 
 
-def _h5_image(model: keras.Model) -> bytes:
+def _append_record(path: Path, record: str) -> None:
+    # Without a date of its own the member is the same for the same text.
+    member = zipfile.ZipInfo(RECORD_OF_ARCHIVE)
+    member.compress_type = zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(member, record.encode())
+
+
+def _h5_image(model: keras.Model, record: str | None) -> bytes:
     """Let Keras write an `.h5` file in memory.
 
     On a full disk the HDF5 library would fail again, without words, when the process ends.
@@ -209,6 +229,8 @@ def _h5_image(model: keras.Model) -> bytes:
 
     with h5py.File("model.h5", "w", driver="core", backing_store=False) as file:
         save_model_to_hdf5(model, file)
+        if record is not None:
+            file.attrs[RECORD_OF_HDF5] = record
         file.flush()
         image: bytes = file.id.get_file_image()
     return image

@@ -67,6 +67,8 @@ class ModelFile:
         0 for a SavedModel, whose variables are not read.
     dtype : str or None
         The dtype policy, where all layers share one.
+    record : str or None
+        What `PruningResult.save` has put beside the model, not looked at.
     """
 
     path: Path
@@ -77,6 +79,7 @@ class ModelFile:
     keras_version: str | None
     stored_parameters: int
     dtype: str | None
+    record: str | None = None
 
 
 def look(
@@ -192,6 +195,7 @@ def _look_at_hdf5(path: Path, label: str, *, size: int, sha256: str, trust: bool
         keras_version=version,
         stored_parameters=stored,
         dtype=whole_model_dtype(config),
+        record=texts.get(scan_hdf5.RECORD),
     )
 
 
@@ -217,6 +221,7 @@ def _look_at_archive(path: Path, label: str, *, size: int, sha256: str, trust: b
         keras_version=version,
         stored_parameters=stored,
         dtype=whole_model_dtype(config),
+        record=None if archive.record is None else archive.record.decode(errors="replace"),
     )
 
 

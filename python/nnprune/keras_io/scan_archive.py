@@ -10,13 +10,16 @@ from pathlib import Path
 from nnprune.errors import FileFormatError, UntrustedModelError
 from nnprune.keras_io.wording import DAMAGED, TRUST, one_line, quoted
 
-__all__ = ["SIGNATURES", "WEIGHTS", "Archive", "read_archive"]
+__all__ = ["RECORD", "SIGNATURES", "WEIGHTS", "Archive", "read_archive"]
 
 #: First bytes of a zip file: with members, and without any.
 SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
 
 #: The member that holds the weights.
 WEIGHTS = "model.weights.h5"
+
+#: The member that `PruningResult.save` adds; Keras does not look at it.
+RECORD = "nnprune.json"
 
 _CONFIG = "config.json"
 _METADATA = "metadata.json"
@@ -50,6 +53,7 @@ class Archive:
 
     config: bytes
     metadata: bytes
+    record: bytes | None
     weights_size: int
 
 
@@ -93,6 +97,7 @@ def read_archive(path: Path, *, label: str, size: int, trust: bool) -> Archive:
             _check_sizes(members, label, size)
             config = archive.read(_CONFIG)
             metadata = archive.read(_METADATA) if _METADATA in names else b"{}"
+            record = archive.read(RECORD) if RECORD in names else None
             for name in names:
                 _check_checksum(archive, name)
             weights_size = archive.getinfo(WEIGHTS).file_size
@@ -100,7 +105,7 @@ def read_archive(path: Path, *, label: str, size: int, trust: bool) -> Archive:
         if isinstance(error, FileFormatError):  # a ValueError too
             raise
         raise FileFormatError(f"{label}: {DAMAGED} ({one_line(error)})") from error
-    return Archive(config=config, metadata=metadata, weights_size=weights_size)
+    return Archive(config=config, metadata=metadata, record=record, weights_size=weights_size)
 
 
 def _check_names(names: list[str], label: str, *, trust: bool) -> None:
@@ -111,7 +116,7 @@ def _check_names(names: list[str], label: str, *, trust: bool) -> None:
                 f"{label}: the archive holds {quoted(name)} twice; save the model anew with Keras"
             )
         seen.add(name)
-        if name in (_CONFIG, _METADATA, WEIGHTS):
+        if name in (_CONFIG, _METADATA, WEIGHTS, RECORD):
             continue
         parts = name.replace("\\", "/").split("/")
         leaves = name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]
@@ -137,7 +142,7 @@ def _check_sizes(members: list[zipfile.ZipInfo], label: str, size: int) -> None:
         )
     for member in members:
         limit = _LARGEST_EXPANSION * member.compress_size + _ALWAYS_ALLOWED_BYTES
-        if member.filename in (_CONFIG, _METADATA):
+        if member.filename in (_CONFIG, _METADATA, RECORD):
             limit = min(limit, _LARGEST_TEXT)
         if member.file_size > limit:
             raise UntrustedModelError(

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
     _Object: TypeAlias = h5py.Group | h5py.Dataset
 
-__all__ = ["SIGNATURE", "Hdf5Contents", "scan_hdf5"]
+__all__ = ["RECORD", "SIGNATURE", "Hdf5Contents", "scan_hdf5"]
 
 #: The first eight bytes of every HDF5 file that Keras writes.
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+#: The attribute of the root that `PruningResult.save` adds; Keras does not look at it.
+RECORD = "nnprune"
 
 # Keras stores weights uncompressed (declared = stored). gzip on real weights gains a few per cent,
 # on constant arrays at most 1000 : 1; a hundredfold of the file with 16 MiB to spare lets every
@@ -30,7 +33,7 @@ _ALWAYS_ALLOWED_BYTES = 16 << 20
 # A Keras file has a few objects a weight. Millions of empty groups only cost time.
 _MOST_OBJECTS = 1_000_000
 
-_TEXT_ATTRIBUTES = ("keras_version", "model_config", "training_config")
+_TEXT_ATTRIBUTES = ("keras_version", "model_config", "training_config", RECORD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class Hdf5Contents:
     Attributes
     ----------
     attributes : dict of str to str
-        The texts Keras keeps at the root: `model_config`, `training_config`, `keras_version`.
+        The texts kept at the root: `model_config`, `training_config`, `keras_version`, `nnprune`.
     datasets : dict of str to tuple of int
         Path (such as `model_weights/dense/dense/kernel`) and shape of every numeric data set.
     """

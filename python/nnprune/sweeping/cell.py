@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from nnprune._core import __version__
 from nnprune.attacks.options import Attack
 from nnprune.errors import DataError, ModelError, OutputError
+from nnprune.keras_io.fingerprints import model_sha256
 from nnprune.keras_io.wording import one_line
 from nnprune.result import PruningResult
 from nnprune.sweeping.grid import GridPoint
-from nnprune.sweeping.identity import model_sha256
 from nnprune.sweeping.processes import Home, settle
 from nnprune.sweeping.record import Cell
 from nnprune.sweeping.samples import Samples
@@ -183,7 +183,8 @@ def _measured(job: Job, point: GridPoint, bench: Workbench, started: float) -> O
         result = _pruned(job, point, bench)
         model = result.model
     evaluation = bench.measure(model, original=result is None)
-    file = _file(model, needed=job.keep and result is not None)
+    record = None if result is None else result.record.to_json()
+    file = _file(model, record, needed=job.keep and result is not None)
     cell = Cell(
         cell=point.identifier(job.sweep),
         target=point.target,
@@ -232,8 +233,8 @@ def _impact_width(result: PruningResult) -> float | None:
     return widest if np.isfinite(widest) else None
 
 
-def keras_file(model: keras.Model) -> NDArray[np.uint8]:
-    """Return the contents of a model's `.keras` file.
+def keras_file(model: keras.Model, record: str | None = None) -> NDArray[np.uint8]:
+    """Return the contents of a model's `.keras` file, with the record of its pruning if any.
 
     Raises
     ------
@@ -244,14 +245,14 @@ def keras_file(model: keras.Model) -> NDArray[np.uint8]:
 
     with tempfile.TemporaryDirectory(prefix="nnprune-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about what reading it back will need
-        path = save_model(model, Path(folder) / "model.keras")
+        path = save_model(model, Path(folder) / "model.keras", record=record)
         return np.frombuffer(path.read_bytes(), np.uint8)
 
 
-def _file(model: keras.Model, *, needed: bool) -> NDArray[np.uint8] | None:
+def _file(model: keras.Model, record: str | None, *, needed: bool) -> NDArray[np.uint8] | None:
     """Return the contents of the file; None if the model cannot be saved, and need not be."""
     try:
-        return keras_file(model)
+        return keras_file(model, record)
     except OutputError:
         if needed:
             raise

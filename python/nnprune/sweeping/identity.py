@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,9 @@ import numpy as np
 
 from nnprune._core import __version__
 from nnprune.attacks.options import Attack, attack_to_dict
-from nnprune.sweeping.samples import array_sha256
+from nnprune.keras_io.fingerprints import array_sha256
 
 if TYPE_CHECKING:
-    import keras
-
     from nnprune.keras_io.input_box import InputBox
 
 __all__ = [
@@ -25,11 +22,7 @@ __all__ = [
     "differences",
     "fingerprint",
     "identity",
-    "model_sha256",
 ]
-
-# Keras writes the addresses of objects that are used twice into a model's configuration.
-_ADDRESS = re.compile(r'"shared_object_id": \d+')
 
 
 def identity(
@@ -110,23 +103,6 @@ def box_to_dict(box: InputBox) -> dict[str, Any]:
         "upper": max(float(np.max(end)) for end in box.upper),
         "sha256": hashlib.sha256("".join(ends).encode()).hexdigest(),
     }
-
-
-def model_sha256(model: keras.Model, config: Mapping[str, Any]) -> str:
-    """Return the SHA-256 over a live model's configuration and weights, in hexadecimal digits.
-
-    Parameters
-    ----------
-    model : keras.Model
-        The model.
-    config : mapping
-        Its configuration; empty to look at the weights only.
-    """
-    text = json.dumps(config, sort_keys=True, default=repr)
-    digest = hashlib.sha256(_ADDRESS.sub("", text).encode())
-    for weight in model.weights:
-        digest.update(array_sha256(np.asarray(weight.numpy())).encode())
-    return digest.hexdigest()
 
 
 def _shown(value: Any) -> str:

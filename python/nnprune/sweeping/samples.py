@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from nnprune.datasets.arrays import is_array, to_numpy
@@ -17,8 +16,9 @@ from nnprune.datasets.evaluation_data import EvaluationData
 from nnprune.datasets.files import named_pair
 from nnprune.datasets.sources import open_data
 from nnprune.errors import ConfigError, DataError
+from nnprune.keras_io.fingerprints import array_sha256
 
-__all__ = ["Samples", "array_sha256", "samples_of"]
+__all__ = ["Samples", "samples_of"]
 
 Part = str | NDArray[Any]
 """An absolute path, or an array."""
@@ -117,10 +117,3 @@ def _part(name: str, given: Any) -> Part:
         f"evaluate: {name} of type {type(given).__name__} cannot be sent to other processes; give "
         "an array or the path of an .npy file"
     )
-
-
-def array_sha256(array: NDArray[Any]) -> str:
-    """Return the SHA-256 over an array's type, shape and values, in hexadecimal digits."""
-    digest = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
-    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()

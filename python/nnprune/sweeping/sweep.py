@@ -16,6 +16,7 @@ from nnprune import _core
 from nnprune._core import __version__
 from nnprune.attacks.options import Attack
 from nnprune.errors import OutputError
+from nnprune.keras_io.fingerprints import model_sha256
 from nnprune.keras_io.save import check_output, write_atomically
 from nnprune.keras_io.wording import reason_of, shown_path
 from nnprune.options import Annealing, Method, OneShot, method_to_dict
@@ -30,7 +31,6 @@ from nnprune.sweeping.identity import (
     box_to_dict,
     fingerprint,
     identity,
-    model_sha256,
 )
 from nnprune.sweeping.journal import Journal
 from nnprune.sweeping.processes import Home
