@@ -2,7 +2,8 @@
 
 `prune` makes a trained model physically smaller without any data; `inspect` tells what could be
 pruned; `evaluate` and `compare` say what that did to accuracy, robustness, calibration and size;
-`sweep` runs a grid of prunings; `export` writes LiteRT and ONNX. Importing this package imports
+`certify` proves how far the outputs can have moved, and `verify` checks that proof; `sweep` runs a
+grid of prunings; `export` writes LiteRT and ONNX. Importing this package imports
 neither Keras nor TensorFlow, and its own parts only when they are used: a deployment script should
 not pay for what it does not call.
 """
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from nnprune.attacks.options import PGD as PGD
     from nnprune.attacks.options import AutoPGD as AutoPGD
     from nnprune.attacks.options import Square as Square
+    from nnprune.certification.certificate import Certificate as Certificate
+    from nnprune.certification.certify import certify as certify
+    from nnprune.certification.verify import Verification as Verification
+    from nnprune.certification.verify import verify as verify
     from nnprune.evaluation.document import Evaluation as Evaluation
     from nnprune.evaluation.evaluate import compare as compare
     from nnprune.evaluation.evaluate import evaluate as evaluate
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Annealing": "nnprune.options",
     "AutoPGD": "nnprune.attacks.options",
+    "Certificate": "nnprune.certification.certificate",
     "Epoch": "nnprune.trace",
     "EpochEvaluation": "nnprune.trace",
     "Evaluation": "nnprune.evaluation.document",
@@ -47,13 +53,16 @@ _HOMES = {
     "PruningResult": "nnprune.result",
     "Square": "nnprune.attacks.options",
     "SweepResult": "nnprune.sweeping.result",
+    "Verification": "nnprune.certification.verify",
     "__version__": "nnprune._core",
+    "certify": "nnprune.certification.certify",
     "compare": "nnprune.evaluation.evaluate",
     "evaluate": "nnprune.evaluation.evaluate",
     "export": "nnprune.exporting",
     "inspect": "nnprune.inspection",
     "prune": "nnprune.pruning",
     "sweep": "nnprune.sweeping.sweep",
+    "verify": "nnprune.certification.verify",
 }
 
 __all__ = [
@@ -61,6 +70,7 @@ __all__ = [
     "PGD",
     "Annealing",
     "AutoPGD",
+    "Certificate",
     "Epoch",
     "EpochEvaluation",
     "Evaluation",
@@ -70,7 +80,9 @@ __all__ = [
     "PruningResult",
     "Square",
     "SweepResult",
+    "Verification",
     "__version__",
+    "certify",
     "compare",
     "errors",
     "evaluate",
@@ -78,6 +90,7 @@ __all__ = [
     "inspect",
     "prune",
     "sweep",
+    "verify",
 ]
 
 

@@ -233,37 +233,108 @@ def prune(
     on_epoch: Callable[..., bool | str | None] | None = None,
     supervised: bool = False,
 ) -> Pruning: ...
-def verify(
+def certify(
     original: Network,
     smaller: Network,
     lower: Sequence[_F64],
     upper: Sequence[_F64],
-    merges: Sequence[tuple[str, int, int]],
+    merges: Sequence[tuple[str, int, int | None]],
     *,
     mean_value: bool = True,
     backward: bool = True,
     most_multiplications: float = 2e11,
 ) -> dict[str, _F64]:
-    """Bound the change of every logit over a box once more, along a second, plain path.
-
-    Nothing of the first path's arithmetic is used: no matrix products and no rounding pads, but
-    interval arithmetic number by number, about twenty times slower.
+    """Bound the change of the logits over an input box.
 
     Parameters
     ----------
-    original, smaller
-        The network before and after the pruning.
-    lower, upper
-        Ends of the box, one array an input.
-    merges
-        Layer, nominee and delegate of every merge, by the original unit numbers, in order.
-    mean_value, backward
-        Which methods tighten the value intervals, as for the certificate.
-    most_multiplications
-        Most multiplications of these methods for one node, as for the certificate.
+    original, smaller : Network
+        f, and g that merging made of it.
+    lower, upper : sequence of float64 array
+        The box, one array for each input.
+    merges : sequence of (layer, nominee, delegate)
+        Layer, nominee and delegate of each in order, by the original's unit numbers; no delegate
+        where the nominee's outgoing weights were dropped.
+    mean_value, backward : bool
+        Whether to tighten the value intervals by the mean-value form, and by lines taken back.
+    most_multiplications : float
+        Tightening stops before it would take more of them.
 
     Returns
     -------
     dict
-        ``lower`` and ``upper`` of smaller minus original, logits side by side.
+        `lower` and `upper`, float64 [logits]: bounds of g - f, the logits of all outputs side by
+        side. `margins`, float64 [max(logits, 2), max(logits, 2)]: `margins[c, k]` is at least
+        `(f_c - f_k) - (g_c - g_k)`; a single logit z counts as two logits 0 and z.
+
+    Raises
+    ------
+    ModelError
+        The networks do not belong together.
+    """
+
+def tight_bounds(
+    network: Network,
+    node: str,
+    lower: Sequence[_F64],
+    upper: Sequence[_F64],
+    *,
+    mean_value: bool = True,
+    backward: bool = True,
+    most_multiplications: float = 2e11,
+) -> tuple[_F64, _F64]:
+    """Bound a node's values over an input box, as tightly as it goes.
+
+    Returns
+    -------
+    (lower, upper)
+        float64 arrays of the node's shape.
+    """
+
+def verify(
+    original: Network,
+    smaller: Network,
+    lower: Sequence[_F64],
+    upper: Sequence[_F64],
+    merges: Sequence[tuple[str, int, int | None]],
+    *,
+    mean_value: bool = True,
+    backward: bool = True,
+    most_multiplications: float = 2e11,
+) -> dict[str, _F64]:
+    """Bound the change of the logits along a second, plainly written path; as `certify`.
+
+    Nothing of the first path's arithmetic is used: no matrix products and no rounding pads, but
+    interval arithmetic number by number, many times slower.
+
+    Returns
+    -------
+    dict
+        `lower` and `upper`, float64 [logits], rounded outward.
+
+    Raises
+    ------
+    ModelError
+        The networks do not belong together.
+    """
+
+def certified_margins(
+    network: Network, lower: _F64, upper: _F64, classes: NDArray[np.int64]
+) -> _F64:
+    """Bound the margins of given classes over many boxes of a network's one input.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    lower, upper : float64 array [boxes, *input_shape]
+        The boxes.
+    classes : int64 array [boxes]
+        The class c of each.
+
+    Returns
+    -------
+    float64 array [boxes, max(logits, 2)]
+        A lower bound of `z_c - z_k` over the box for every k, infinite for c itself; a single
+        logit z counts as two logits 0 and z.
     """
