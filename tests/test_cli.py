@@ -355,7 +355,8 @@ def test_demo_prunes_the_model_that_ships(
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("prune", "evaluate", "compare", "inspect", "export", "report", "demo"):
+    commands = "prune evaluate compare certify verify inspect export report demo"
+    for command in commands.split():
         assert f"nnprune {command}" in Outcome(capsys, command, "--help").out
     assert Outcome(capsys, "--version").out.strip() == nnprune.__version__
 

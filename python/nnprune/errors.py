@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "BackendError",
     "BoundsError",
+    "CertificateError",
     "ConfigError",
     "DataError",
     "FileFormatError",
@@ -70,6 +71,10 @@ class OutputError(NnpruneError, OSError):
 
 class DataError(NnpruneError, ValueError):
     """Evaluation data are wrong or do not fit the model; the message names what and the remedy."""
+
+
+class CertificateError(NnpruneError, ValueError):
+    """A certificate says more than can be proved; the message names the output."""
 
 
 class BackendError(NnpruneError):

@@ -46,12 +46,12 @@ def summary(certificate: Certificate) -> str:
     if coverage is not None:
         seen = np.abs([coverage.change_lower, coverage.change_upper]).max()
         lines.append(f"largest change seen on the samples: {seen:.6g}")
-    for one in certificate.local:
-        kind = "to the label" if one.labelled else "to the prediction"
+    for ball in certificate.local:
+        kind = "to the label" if ball.labelled else "to the prediction"
         lines.append(
-            f"all within {one.epsilon:g} of {one.samples:,} samples: certified {kind}: original "
-            f"{one.robust_original:,}, pruned {one.robust_pruned:,}; both to one class "
-            f"{one.agree:,}"
+            f"all within {ball.epsilon:g} of {ball.samples:,} samples: certified {kind}: original "
+            f"{ball.robust_original:,}, pruned {ball.robust_pruned:,}; both to one class "
+            f"{ball.agree:,}"
         )
     mark = "! " if certificate.usefulness.too_loose else ""
     lines.append(f"{mark}{certificate.usefulness.text}")

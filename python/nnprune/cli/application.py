@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from nnprune import __version__
+from nnprune.cli.certify import certify, verify
 from nnprune.cli.evaluate import compare, evaluate
 from nnprune.cli.files import demo, export, inspect, report
 from nnprune.cli.prune import prune
@@ -136,6 +137,16 @@ app.command(
     "  nnprune compare half.keras third.keras --original model.keras --data test.npz "
     "--report report.html",
 )(compare)
+app.command(
+    "certify",
+    epilog="\b\nExamples:\n"
+    "  nnprune certify small.keras --original model.keras\n"
+    "  nnprune certify small.keras --original model.keras --data test.npz --eps 0.01,8/255",
+)(certify)
+app.command(
+    "verify",
+    epilog="Example: nnprune verify small.certificate.json --original model.keras",
+)(verify)
 app.command(
     "sweep",
     epilog="\b\nExample:\n"
