@@ -140,3 +140,33 @@ def test_what_is_no_certificate_is_said(folder: Path, capsys: pytest.CaptureFixt
     status, out, err = outcome(capsys, "verify", folder / "run.json")
     assert status == 2
     assert "--original" in err
+
+
+def test_an_evaluation_is_bracketed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["--original", folder / "model.keras", "--data", folder / "test.npz"]
+    arguments = [*common, "--input-bounds", "-1", "1", "--certified"]
+    attacks = ["--attack", "fgsm:0,0.001,1", "--attack", "pgd:0.1"]
+    status, out, err = outcome(
+        capsys, "evaluate", folder / "small.keras", *arguments, *attacks, "--json"
+    )
+    assert (status, err) == (0, "")
+    for model in json.loads(out)["models"]:
+        for attack in model["robustness"]:
+            for point in attack["points"]:
+                assert point["certified"]["count"] <= point["white_box"]["count"]
+                assert point["certified"]["samples"] == 50
+        first, second, third = model["robustness"][0]["points"]
+        assert first["certified"] == first["white_box"]
+        assert second["certified"]["count"] > third["certified"]["count"]
+    report = folder / "report.html"
+    status, out, err = outcome(
+        capsys, "evaluate", folder / "small.keras", *arguments, *attacks, "--report", report
+    )
+    assert (status, err) == (0, "")
+    assert "robust, FGSM 0.001, certified" in out
+    assert ">certified</th>" in report.read_text()
+    status, out, err = outcome(
+        capsys, "evaluate", folder / "small.keras", *arguments, "--no-attacks"
+    )
+    assert (status, out) == (1, "")
+    assert "certified: needs the sizes of FGSM or PGD" in err

@@ -95,6 +95,7 @@ def test_outcome_as_json() -> None:
             "transfer": None,
             "retention": 0.75,
             "zero_gradients": 1,
+            "certified": None,
         }
     ]
     assert plain["parameters"] == {"steps": 7, "restarts": 1}

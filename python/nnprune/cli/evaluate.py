@@ -47,6 +47,12 @@ _LiteRT = Annotated[
     bool,
     typer.Option("--litert", help="Measure size and latency as LiteRT (needs the extra litert)."),
 ]
+_Certified = Annotated[
+    bool,
+    typer.Option(
+        "--certified", help="Also prove how many instances no attack of that size can turn."
+    ),
+]
 _Report = Annotated[Path | None, typer.Option(help="Write an HTML report.", metavar="HTML")]
 
 
@@ -68,6 +74,7 @@ def evaluate(
     report: _Report = None,
     *,
     litert: _LiteRT = False,
+    certified: _Certified = False,
     no_attacks: NoAttacks = False,
     overwrite: Overwrite = False,
     trust: Trust = False,
@@ -91,6 +98,7 @@ def evaluate(
         bins=bins,
         batch_size=batch_size,
         litert=litert,
+        certified=certified,
         pruning=pruning,
         trust=trust,
         progress=not quiet,
@@ -116,6 +124,7 @@ def compare(
     report: _Report = None,
     *,
     litert: _LiteRT = False,
+    certified: _Certified = False,
     no_attacks: NoAttacks = False,
     overwrite: Overwrite = False,
     trust: Trust = False,
@@ -138,6 +147,7 @@ def compare(
         bins=bins,
         batch_size=batch_size,
         litert=litert,
+        certified=certified,
         trust=trust,
         progress=not quiet,
         command=_command(context),

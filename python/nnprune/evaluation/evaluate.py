@@ -13,6 +13,7 @@ from nnprune.attacks.options import FGSM, PGD, Attack
 from nnprune.datasets.evaluation_data import EvaluationData
 from nnprune.datasets.sources import open_data
 from nnprune.errors import ConfigError, ModelError
+from nnprune.evaluation.certified import CertifiedCounts, certifiable
 from nnprune.evaluation.document import Evaluation
 from nnprune.evaluation.doubts import doubts_about_epsilons, doubts_about_models
 from nnprune.evaluation.entries import Candidate, Entry, open_all
@@ -63,6 +64,7 @@ def evaluate(
     bins: int = 15,
     batch_size: int = 256,
     litert: bool = False,
+    certified: bool = False,
     pruning: Mapping[str, Any] | None = None,
     trust: bool = False,
     progress: bool = False,
@@ -97,6 +99,9 @@ def evaluate(
     litert : bool, default False
         Also measure the size as a LiteRT file and the latency of one sample on one thread of this
         machine; needs the extra `litert`.
+    certified : bool, default False
+        Also prove, for the sizes of FGSM and PGD attacks, how many instances no attack of that
+        size can turn: true robust accuracy lies between that and what an attack leaves.
     pruning : mapping, optional
         `PruningResult.to_dict()` of the run that made the model, to show its trajectory; known for
         a `PruningResult`.
@@ -135,12 +140,13 @@ def evaluate(
         bins=bins,
         batch_size=batch_size,
         litert=litert,
+        certified=certified,
         trust=trust,
         progress=progress,
         command=command,
     )
     candidate = Candidate(model=model, pruning=pruning)
-    data = _opened_data(x, y, scale=scale, offset=offset, attacks=attacks)
+    data = _opened_data(x, y, scale=scale, offset=offset, attacks=attacks, certified=certified)
     return _measure([candidate], original, data, settings)
 
 
@@ -158,6 +164,7 @@ def compare(
     bins: int = 15,
     batch_size: int = 256,
     litert: bool = False,
+    certified: bool = False,
     trust: bool = False,
     progress: bool = False,
     command: str | None = None,
@@ -168,8 +175,8 @@ def compare(
     ----------
     models : sequence of models, or mapping of str to model
         What to compare, as `evaluate` takes them; labels are the mapping's, or the files' names.
-    x, y, original, attacks, input_bounds, task, scale, offset, bins, batch_size, litert, trust, \
-progress, command
+    x, y, original, attacks, input_bounds, task, scale, offset, bins, batch_size, litert, \
+certified, trust, progress, command
         As for `evaluate`.
 
     Returns
@@ -189,12 +196,13 @@ progress, command
         bins=bins,
         batch_size=batch_size,
         litert=litert,
+        certified=certified,
         trust=trust,
         progress=progress,
         command=command,
     )
     candidates = _candidates(models)
-    data = _opened_data(x, y, scale=scale, offset=offset, attacks=attacks)
+    data = _opened_data(x, y, scale=scale, offset=offset, attacks=attacks, certified=certified)
     return _measure(candidates, original, data, settings)
 
 
@@ -218,11 +226,18 @@ def _opened_data(
     scale: float | None,
     offset: float | None,
     attacks: Sequence[Attack] | None,
+    certified: bool,
 ) -> EvaluationData | None:
     """Open the data; None if there are none, and nothing that would need them."""
     if x is not None:
         return open_data(x, y, scale=scale, offset=offset)
-    options = {"y": y, "scale": scale, "offset": offset, "attacks": attacks or None}
+    options = {
+        "y": y,
+        "scale": scale,
+        "offset": offset,
+        "attacks": attacks or None,
+        "certified": certified or None,
+    }
     for name, given in options.items():
         if given is not None:
             raise ConfigError(f"{name}: needs samples to go with; give x (--data)")
@@ -239,6 +254,8 @@ def _measure(
     box = input_box_of(first.opened, settings.input_bounds)
     task = _task(entries, settings.task, needed=data is not None)
     attacks = () if data is None else _attacks(task, settings.attacks, entries)
+    if settings.certified:
+        certifiable(attacks)
     if settings.litert:
         check_litert()
     measured: Mapping[str, Any] = {}
@@ -350,8 +367,18 @@ def _run(
     ) as tell:
         if task == "regression":
             return regress(subjects, batches, original=original, tell=tell)
+        counts = None
+        if settings.certified:
+            models = {entry.label: entry.opened for entry in entries}
+            counts = CertifiedCounts(models, box, certifiable(attacks))
         return classify(
-            subjects, batches, original=original, attacks=attacks, bins=settings.bins, tell=tell
+            subjects,
+            batches,
+            original=original,
+            attacks=attacks,
+            bins=settings.bins,
+            certified=counts,
+            tell=tell,
         )
 
 

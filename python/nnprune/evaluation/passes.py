@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nnprune.attacks.options import Attack
 from nnprune.datasets.expectation import Batch
 from nnprune.errors import ModelError
+from nnprune.evaluation.certified import CertifiedCounts
 from nnprune.evaluation.robustness import RobustCounts, flagged, labelled
 from nnprune.evaluation.subject import Subject
 from nnprune.metrics.calibration import Calibration, CalibrationTotals
@@ -43,6 +44,7 @@ def classify(
     original: str | None,
     attacks: Sequence[Attack],
     bins: int,
+    certified: CertifiedCounts | None = None,
     tell: Callable[[int], None],
 ) -> dict[str, Classified]:
     """Measure classifiers on labelled samples.
@@ -59,6 +61,8 @@ def classify(
         The attacks to run on each.
     bins : int
         Bins of the reliability diagram.
+    certified : CertifiedCounts or None
+        Counts instances proved robust, if that is asked for.
     tell : callable
         Told the number of samples done, after every batch.
 
@@ -69,9 +73,8 @@ def classify(
     """
     quality = {label: ClassificationTotals() for label in subjects}
     calibration = {label: CalibrationTotals(bins) for label in subjects}
-    counts = {
-        name: RobustCounts(attack, subjects, original) for name, attack in labelled(attacks).items()
-    }
+    named = labelled(attacks)
+    counts = {name: RobustCounts(attack, subjects, original) for name, attack in named.items()}
     frequencies: dict[int, int] = {}
     for x, labels in batches:
         y = labels.astype(np.int64, copy=False)
@@ -85,6 +88,8 @@ def classify(
             calibration[label].add(logits, y)
         for count in counts.values():
             count.add(x, y, clean)
+        if certified is not None:
+            certified.add(x, y, clean)
         for label_number, times in zip(*np.unique(y, return_counts=True), strict=True):
             frequencies[int(label_number)] = frequencies.get(int(label_number), 0) + int(times)
         tell(len(y))
@@ -93,6 +98,11 @@ def classify(
     for label in subjects:
         measured = quality[label].result()
         outcomes = [count.outcome(label, name) for name, count in counts.items()]
+        if certified is not None:
+            outcomes = [
+                certified.joined(label, attack, outcome)
+                for attack, outcome in zip(named.values(), outcomes, strict=True)
+            ]
         found[label] = Classified(
             quality=measured,
             calibration=calibration[label].result(),

@@ -26,6 +26,7 @@ class Settings:
     bins: int
     batch_size: int
     litert: bool
+    certified: bool
     trust: bool
     progress: bool
     command: str | None

@@ -98,6 +98,9 @@ def _qualities(models: Sequence[Mapping[str, Any]]) -> _Rows:
     ]
 
 
+_KINDS = (("white_box", ""), ("transfer", ", transferred"), ("certified", ", certified"))
+
+
 def _robust(models: Sequence[Mapping[str, Any]]) -> _Rows:
     rows: _Rows = []
     names = [
@@ -106,7 +109,7 @@ def _robust(models: Sequence[Mapping[str, Any]]) -> _Rows:
         for point in outcome["points"]
     ]
     for attack, epsilon in names:
-        for kind, suffix in (("white_box", ""), ("transfer", ", transferred")):
+        for kind, suffix in _KINDS:
 
             def cell(
                 model: Mapping[str, Any],
@@ -117,7 +120,7 @@ def _robust(models: Sequence[Mapping[str, Any]]) -> _Rows:
                 for outcome in model["robustness"] or ():
                     for point in outcome["points"]:
                         if (outcome["attack"], point["epsilon"]) == (attack, epsilon):
-                            found = point[kind]
+                            found = point.get(kind)
                             return None if found is None else f"{found['value']:.2%}"
                 return None
 

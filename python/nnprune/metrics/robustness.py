@@ -54,6 +54,9 @@ class RobustPoint:
         Robust instances over those of the original; None where the original has none.
     zero_gradients : int
         Attacked samples whose input gradient was exactly zero; 0 for attacks without gradients.
+    certified : Proportion or None
+        Instances proved robust, which no attack of this strength can turn; None if that was not
+        tried.
     """
 
     epsilon: float
@@ -61,6 +64,7 @@ class RobustPoint:
     transfer: Proportion | None
     retention: float | None
     zero_gradients: int
+    certified: Proportion | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -250,8 +250,9 @@ def _tip(entry: Entry, attack: str, size: float, value: Mapping[str, Any]) -> st
 
 # --- table ---------------------------------------------------------------------------------------
 
-_WHITE_BOX, _TRANSFER, _RETENTION, _NO_GRADIENT = (
+_WHITE_BOX, _CERTIFIED, _TRANSFER, _RETENTION, _NO_GRADIENT = (
     "white box",
+    "certified",
     "transfer",
     "retention",
     "zero gradients",
@@ -262,6 +263,8 @@ def _columns(entry: Entry, tried: Sequence[Attack]) -> tuple[str, ...]:
     """Return the columns that one model has anything in."""
     points = [point for attack in tried for point in _points(entry, attack.name)]
     columns = [_WHITE_BOX]
+    if any(point.get("certified") is not None for point in points):
+        columns.append(_CERTIFIED)
     if any(point["transfer"] is not None for point in points):
         columns.append(_TRANSFER)
     if any(point["retention"] is not None for point in points):
@@ -303,6 +306,8 @@ def _cell(column: str, point: Mapping[str, Any] | None) -> Cell | None:
     if column in (_WHITE_BOX, _TRANSFER):
         own = column == _WHITE_BOX
         return _proportion_cell(point["white_box" if own else "transfer"], strong=own)
+    if column == _CERTIFIED:
+        return _proportion_cell(point.get("certified"), strong=False)
     if column == _RETENTION:
         kept = point["retention"]
         return None if kept is None else Cell(value=f"{kept:.3f}", strong=False)
