@@ -185,6 +185,7 @@ fn resize_affine(op: &mut Op, kept: &[usize]) {
             *affine = Affine {
                 scale: kept.iter().map(|&at| affine.scale[at]).collect(),
                 offset: kept.iter().map(|&at| affine.offset[at]).collect(),
+                size: kept.iter().map(|&at| affine.size[at]).collect(),
             };
         }
         _ => {}

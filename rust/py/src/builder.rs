@@ -178,7 +178,7 @@ impl NetworkBuilder {
             _ => values,
         };
         let (scale, offset) = (spread(flat(&scale)), spread(flat(&offset)));
-        self.simple(name, source, Op::Affine(Affine { scale, offset }))
+        self.simple(name, source, Op::Affine(Affine::new(scale, offset)))
     }
 
     #[pyo3(signature = (name, source, kind, *, parameters=None))]

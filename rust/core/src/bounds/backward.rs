@@ -229,8 +229,11 @@ fn constant_and_size(
             .unwrap_or(0.0),
     };
     let offsets: Vec<f64> = (0..node.len()).map(|element| offset(element % width)).collect();
-    let sizes = reach.upper.iter().zip(&offsets).map(|(reach, offset)| reach + offset.abs());
-    let sizes = sizes.collect();
+    let size = |element: usize| match node.op.as_affine() {
+        Some(affine) => affine.size[element % width],
+        None => offsets[element].abs(),
+    };
+    let sizes = (0..node.len()).map(|element| reach.upper[element] + size(element)).collect();
     Ok((offsets, sizes))
 }
 

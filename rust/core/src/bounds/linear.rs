@@ -227,7 +227,7 @@ pub(crate) fn affine(map: &Affine, input: &Intervals, with_constant: bool) -> In
                 return scaled;
             }
             let offset = map.offset[index % width];
-            let pad = 4.0 * f64::EPSILON * offset.abs();
+            let pad = 8.0 * f64::EPSILON * map.size[index % width];
             scaled.plus(Interval::new(offset - pad, offset + pad)).widened(2.0)
         })
         .collect()

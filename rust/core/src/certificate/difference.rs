@@ -72,6 +72,16 @@ impl Pairing<'_> {
                 });
             }
         }
+        for residual in self.residuals_elsewhere() {
+            let id = residual.rounding.node;
+            found.push(Injection {
+                consumer: id,
+                units: 1,
+                nominees: Vec::new(),
+                input: Intervals::zeros(network.node(network.node(id).sources[0]).len()),
+                residual: residual.image(network, values),
+            });
+        }
         Ok(found)
     }
 

@@ -86,6 +86,9 @@ fn injected(
 ) -> Result<Intervals> {
     let id = injection.consumer;
     let by_residual = rows.times(0..injection.residual.len(), &injection.residual);
+    if injection.nominees.is_empty() {
+        return Ok(by_residual);
+    }
     if let Op::Dense(layer) = &original.node(id).op
         && layer.kernel.ncols() == original.node(id).len()
     {

@@ -1,11 +1,11 @@
 //! An original network and what pruning made of it, side by side in one shape.
 
-use ndarray::Array2;
+use ndarray::{Array1, Array2};
 
 use crate::error::{Error, Result};
 use crate::impact::{Pair, Rounding};
 use crate::merge;
-use crate::network::{Consumer, Group, Network, NodeId};
+use crate::network::{Consumer, Group, Network, NodeId, Op};
 use crate::one_shot::with_final_delegates;
 
 /// Unit roundoff of f64.
@@ -66,6 +66,37 @@ impl<'a> Pairing<'a> {
     ) -> Result<Self> {
         let takeovers = takeovers(original, merges, &mut original.clone())?;
         Ok(Self { original, pruned, takeovers })
+    }
+
+    /// By how much weights changed that no merge touches.
+    pub(super) fn residuals_elsewhere(&self) -> Vec<Residual> {
+        let consumes = |id: NodeId| {
+            let mut consumers = self.takeovers.iter().flat_map(|t| &t.group.consumers);
+            consumers.any(|consumer| consumer.node == id)
+        };
+        let of = |id: NodeId| {
+            let (before, old_bias) = self.original.node(id).op.kernel_and_bias()?;
+            let (stored, new_bias) = self.pruned.node(id).op.kernel_and_bias()?;
+            if consumes(id) || (before == stored && old_bias == new_bias) {
+                return None;
+            }
+            let bias = |unit| bias_of(new_bias, unit) - bias_of(old_bias, unit);
+            let size = |unit| bias_of(new_bias, unit).abs() + bias_of(old_bias, unit).abs();
+            let rounding = Rounding {
+                node: id,
+                rows: (0..before.nrows()).collect(),
+                weights: stored.mapv(f64::from) - before.mapv(f64::from),
+                bias: (0..before.ncols()).map(bias).collect(),
+            };
+            // A difference of two f32 is rounded once.
+            let sizes = stored.mapv(|w| f64::from(w.abs())) + before.mapv(|w| f64::from(w.abs()));
+            Some(Residual {
+                rounding,
+                error: sizes * (2.0 * ROUNDOFF),
+                bias_error: (0..before.ncols()).map(|unit| 2.0 * ROUNDOFF * size(unit)).collect(),
+            })
+        };
+        (0..self.original.nodes().len()).filter_map(of).collect()
     }
 
     /// By how much each consumer's weights are not what the merges alone make of the original's.
@@ -227,7 +258,11 @@ fn check_alike(expected: &Network, smaller: &Network, id: NodeId) -> Result<()> 
             a.shape, b.shape
         ));
     }
-    if a.op.kernel_and_bias().is_none() && a.op != b.op {
+    // Such weights are not laid out as a matrix from all inputs to all outputs: what a change of
+    // them does is not followed.
+    let apart =
+        matches!(&a.op, Op::DepthwiseConv(_)) || matches!(&a.op, Op::Conv(conv) if conv.groups > 1);
+    if (apart || a.op.kernel_and_bias().is_none()) && a.op != b.op {
         return mismatch("its parameters are not those of the original".into());
     }
     match (a.op.kernel_and_bias(), b.op.kernel_and_bias()) {
@@ -238,6 +273,10 @@ fn check_alike(expected: &Network, smaller: &Network, id: NodeId) -> Result<()> 
         )),
         _ => Ok(()),
     }
+}
+
+fn bias_of(bias: Option<&Array1<f32>>, unit: usize) -> f64 {
+    bias.map_or(0.0, |bias| f64::from(bias[unit]))
 }
 
 fn residual(
@@ -253,8 +292,6 @@ fn residual(
     let mut exact = before.mapv(f64::from);
     let mut size = exact.mapv(f64::abs);
     let columns = before.ncols();
-    let bias_of =
-        |bias: Option<&ndarray::Array1<f32>>, unit: usize| bias.map_or(0.0, |b| f64::from(b[unit]));
     let mut shift: Vec<f64> = (0..columns).map(|unit| bias_of(old_bias, unit)).collect();
     let mut shift_size: Vec<f64> = shift.iter().map(|b| b.abs()).collect();
     for pair in pairs {
@@ -269,7 +306,9 @@ fn residual(
                 exact[[i, column]] = 0.0;
                 size[[i, column]] = 0.0;
                 shift[column] += (from - to) * weight;
-                shift_size[column] += (from.abs() + to.abs()) * weight.abs();
+                let sizes = &consumer.offset_size;
+                let parts = sizes[i % width] + sizes[j % width] * ratio.abs();
+                shift_size[column] += parts * weight.abs();
             }
         }
     }
@@ -277,7 +316,7 @@ fn residual(
         exact.row_mut(row).fill(0.0);
         size.row_mut(row).fill(0.0);
     }
-    let kappa = (pairs.len() as f64 + 8.0) * 2.0 * ROUNDOFF;
+    let kappa = (pairs.len() as f64 + 24.0) * 2.0 * ROUNDOFF;
     let all: Vec<usize> = (0..before.nrows()).collect();
     let weights = stored.mapv(f64::from) - &exact;
     let bias = (0..columns).map(|unit| bias_of(new_bias, unit) - shift[unit]).collect();

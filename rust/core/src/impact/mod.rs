@@ -139,7 +139,7 @@ fn change_of(
             Change::Distance => around_zero(pair.distance),
             Change::Moment => around_zero(*pair.moments.get(position).unwrap_or(&pair.moments[0])),
         };
-        difference.scaled(consumer.gain[(position * units + pair.nominee) % width]).widened(2.0)
+        difference.scaled(consumer.gain[(position * units + pair.nominee) % width]).widened(16.0)
     });
     by_position.collect()
 }

@@ -49,10 +49,14 @@ pub(super) fn differences(
         Folded {
             scale,
             bias: scale * bias + offset,
-            magnitude: (scale * bias).abs() + offset.abs(),
+            magnitude: (scale * bias).abs() + consumer.fold.size[unit],
         }
     };
-    let at = consumer.path[..consumer.prefix].last().copied().unwrap_or(group.producer);
+    let prefix = &consumer.path[..consumer.prefix];
+    let alike = |pair: Pair| {
+        prefix.iter().all(|&id| network.node(id).op.treats_alike(pair.nominee, pair.delegate))
+    };
+    let at = prefix.last().copied().unwrap_or(group.producer);
     let mut found: Vec<PairDifference> = pairs
         .iter()
         .map(|pair| PairDifference {
@@ -68,7 +72,7 @@ pub(super) fn differences(
         let (centre, radius): (Vec<f64>, Vec<f64>) = (first..first + kernel.nrows())
             .map(|element| centre_radius(inputs.get(element)))
             .unzip();
-        let rows = difference_rows(kernel.view(), pairs, &folded, &centre, &radius);
+        let rows = difference_rows(kernel.view(), pairs, &folded, &alike, &centre, &radius);
         for ((pair, row), found) in pairs.iter().zip(rows).zip(&mut found) {
             let value = |unit: usize| bounds.of(at).get(position * group.units + unit);
             let boxes = value(pair.delegate).minus(value(pair.nominee));
@@ -119,6 +123,7 @@ fn difference_rows(
     kernel: ArrayView2<'_, f32>,
     pairs: &[Pair],
     folded: &(dyn Fn(usize) -> Folded + Sync),
+    alike: &(dyn Fn(Pair) -> bool + Sync),
     centre: &[f64],
     radius: &[f64],
 ) -> Vec<Row> {
@@ -132,11 +137,13 @@ fn difference_rows(
     pairs
         .par_chunks(PAIRS_PER_TASK)
         .flat_map_iter(|pairs| {
-            let maps: Vec<(Folded, Folded)> =
-                pairs.iter().map(|pair| (folded(pair.nominee), folded(pair.delegate))).collect();
+            let maps: Vec<(Folded, Folded, bool)> = pairs
+                .iter()
+                .map(|&pair| (folded(pair.nominee), folded(pair.delegate), alike(pair)))
+                .collect();
             let mut sums = vec![RowSums::default(); pairs.len()];
             for ((row, &m), &r) in kernel.rows().into_iter().zip(centre).zip(radius) {
-                for ((pair, (i, j)), sums) in pairs.iter().zip(&maps).zip(&mut sums) {
+                for ((pair, (i, j, same)), sums) in pairs.iter().zip(&maps).zip(&mut sums) {
                     let left = j.scale * f64::from(row[pair.delegate]);
                     let right = i.scale * f64::from(row[pair.nominee]);
                     let weight = left - right;
@@ -146,17 +153,17 @@ fn difference_rows(
                     sums.variance += weight * weight * r * r;
                     // A cancelling difference of two rounded products keeps their rounding;
                     // products of the same two numbers have none.
-                    if weight != 0.0 || i.scale != j.scale {
+                    if weight != 0.0 || !same {
                         sums.size += (left.abs() + right.abs()) * (m.abs() + r);
                     }
                 }
             }
             let n = kernel.nrows() as f64;
-            maps.into_iter().zip(sums).map(move |((i, j), sums)| {
+            maps.into_iter().zip(sums).map(move |((i, j, same), sums)| {
                 let gap = j.bias - i.bias;
                 let middle = sums.middle + gap;
                 Row {
-                    interval: row_interval(n, i, j, sums),
+                    interval: row_interval(n, i, j, same, sums),
                     distance: (sums.squares + gap * gap).sqrt(),
                     moment: (middle * middle + sums.variance / 3.0).sqrt(),
                 }
@@ -167,9 +174,8 @@ fn difference_rows(
 
 /// The interval of a difference row, with the same pad as for any sum of n products and a few
 /// operations more for the folding of two scales.
-fn row_interval(n: f64, i: Folded, j: Folded, sums: RowSums) -> Interval {
-    let same_constant = i.bias == j.bias && i.scale == j.scale;
-    if sums.size == 0.0 && same_constant {
+fn row_interval(n: f64, i: Folded, j: Folded, alike: bool, sums: RowSums) -> Interval {
+    if sums.size == 0.0 && alike && i.bias == j.bias {
         return Interval::ZERO;
     }
     let (kappa, factor) = ((n + 8.0) * f64::EPSILON, 1.0 + (n + 8.0) * f64::EPSILON);
@@ -212,14 +218,22 @@ fn along(
                 let (i, j) = (position * units + pair.nominee, position * units + pair.delegate);
                 let width = affine.scale.len();
                 let (gi, gj) = (affine.scale[i % width], affine.scale[j % width]);
-                let offset = affine.offset[j % width] - affine.offset[i % width];
-                // gj - gi and the offset are rounded once: each within an ulp of what it stands for.
-                let gap = Interval::new(gj - gi, gj - gi).widened(1.0);
-                let moved = change
-                    .get(position)
-                    .scaled(gj)
-                    .plus(gap.times(bounds.of(source).get(i)))
-                    .plus(Interval::new(offset, offset).widened(1.0));
+                let change = change.get(position).scaled(gj).widened(8.0);
+                if node.op.treats_alike(i, j) {
+                    return change;
+                }
+                // Both maps are rounded: their differences by ulps of what they are made of.
+                let around = |difference: f64, size: f64| {
+                    let pad = 8.0 * f64::EPSILON * size;
+                    Interval::new(difference - pad, difference + pad)
+                };
+                let gap = around(gj - gi, gj.abs() + gi.abs());
+                let (from, to) = (i % width, j % width);
+                let offset = around(
+                    affine.offset[to] - affine.offset[from],
+                    affine.size[to] + affine.size[from],
+                );
+                let moved = change.plus(gap.times(bounds.of(source).get(i))).plus(offset);
                 let boxes = bounds.of(id).get(j).minus(bounds.of(id).get(i));
                 moved.intersect(boxes)
             })

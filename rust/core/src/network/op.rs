@@ -56,16 +56,19 @@ pub struct BatchNormalization {
 impl BatchNormalization {
     /// The affine map it is at inference: `y = scale x + offset`.
     pub fn affine(&self) -> Affine {
-        let (scale, offset) = (0..self.mean.len())
+        let maps: Vec<(f64, (f64, f64))> = (0..self.mean.len())
             .map(|c| {
                 let deviation = (f64::from(self.variance[c]) + self.epsilon).sqrt();
                 let scale =
                     self.gamma.as_ref().map_or(1.0, |gamma| f64::from(gamma[c])) / deviation;
                 let beta = self.beta.as_ref().map_or(0.0, |beta| f64::from(beta[c]));
-                (scale, beta - scale * f64::from(self.mean[c]))
+                let moved = scale * f64::from(self.mean[c]);
+                (scale, (beta - moved, beta.abs() + moved.abs()))
             })
-            .unzip();
-        Affine { scale, offset }
+            .collect();
+        let (scale, parts): (Vec<f64>, Vec<(f64, f64)>) = maps.into_iter().unzip();
+        let (offset, size) = parts.into_iter().unzip();
+        Affine { scale, offset, size }
     }
 }
 
@@ -87,6 +90,16 @@ pub struct Affine {
     pub scale: Vec<f64>,
     /// One offset for each element of the last axis.
     pub offset: Vec<f64>,
+    /// The absolute values that each offset was added up from: what its rounding is relative to.
+    pub size: Vec<f64>,
+}
+
+impl Affine {
+    /// A map whose offsets are exact.
+    pub fn new(scale: Vec<f64>, offset: Vec<f64>) -> Self {
+        let size = offset.iter().map(|offset| offset.abs()).collect();
+        Self { scale, offset, size }
+    }
 }
 
 /// What a pooling window keeps.
@@ -188,6 +201,24 @@ impl Op {
         match self {
             Self::BatchNormalization(_, affine) | Self::Affine(affine) => Some(affine),
             _ => None,
+        }
+    }
+
+    /// Whether an elementwise affine map does exactly the same to two elements of its last axis:
+    /// maps that are rounded from different parameters may look the same.
+    pub fn treats_alike(&self, i: usize, j: usize) -> bool {
+        match self {
+            Self::Affine(map) => {
+                let (i, j) = (i % map.scale.len(), j % map.scale.len());
+                map.scale[i] == map.scale[j] && map.offset[i] == map.offset[j]
+            }
+            Self::BatchNormalization(norm, _) => {
+                let (i, j) = (i % norm.mean.len(), j % norm.mean.len());
+                let same = |values: &Array1<f32>| values[i] == values[j];
+                let optional = [&norm.gamma, &norm.beta];
+                same(&norm.mean) && same(&norm.variance) && optional.into_iter().flatten().all(same)
+            }
+            _ => true,
         }
     }
 

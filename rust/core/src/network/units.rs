@@ -31,6 +31,8 @@ pub struct Consumer {
     pub gain: Vec<f64>,
     /// Offset of the folded affine maps after the activation.
     pub offset: Vec<f64>,
+    /// What the rounding of these offsets is relative to.
+    pub offset_size: Vec<f64>,
 }
 
 /// The units of one layer.
@@ -236,9 +238,9 @@ impl Network {
         if after.any(|affine| padded || !width.is_multiple_of(affine.scale.len())) {
             barrier = path.len();
         }
-        let Affine { scale: gain, offset } =
+        let Affine { scale: gain, offset, size: offset_size } =
             composed(width, path[barrier..].iter().filter_map(affine_of));
-        Consumer { node, path, prefix, barrier, fold, gain, offset }
+        Consumer { node, path, prefix, barrier, fold, gain, offset, offset_size }
     }
 
     fn check_downstream(&self, downstream: &[NodeId]) -> Result<(), String> {
@@ -307,13 +309,14 @@ impl Network {
 /// The affine maps one after the other, on a last axis of length `width`; each map's length
 /// divides it.
 fn composed<'a>(width: usize, maps: impl Iterator<Item = &'a Affine>) -> Affine {
-    let mut whole = Affine { scale: vec![1.0; width], offset: vec![0.0; width] };
+    let mut whole = Affine::new(vec![1.0; width], vec![0.0; width]);
     for map in maps {
         for index in 0..width {
-            let (scale, offset) =
-                (map.scale[index % map.scale.len()], map.offset[index % map.scale.len()]);
+            let at = index % map.scale.len();
+            let (scale, offset) = (map.scale[at], map.offset[at]);
             whole.scale[index] *= scale;
             whole.offset[index] = whole.offset[index] * scale + offset;
+            whole.size[index] = whole.size[index] * scale.abs() + map.size[at];
         }
     }
     whole

@@ -7,11 +7,11 @@ use nnprune_core::error::{Poll, never_stop};
 use nnprune_core::impact::Pair;
 use nnprune_core::interval::{Interval, Intervals};
 use nnprune_core::merge;
-use nnprune_core::network::Network;
+use nnprune_core::network::{Network, NetworkBuilder, Op};
 use nnprune_core::random::Random;
 use proptest::prelude::*;
 
-use crate::networks::{bounds, branches, chain, network, unit_box};
+use crate::networks::{bounds, branches, chain, network, symmetric, unit_box};
 
 const SAMPLES: usize = 24;
 /// Coordinates that the ascent tries to move to an end of the box.
@@ -105,6 +105,30 @@ fn point(x: &Intervals, share: &[f64]) -> Intervals {
         .collect()
 }
 
+/// The network with some weights of the first dense layer from node `at` on moved.
+fn with_other_weights(network: &Network, at: usize, random: &mut Random) -> Network {
+    let mut builder = NetworkBuilder::new();
+    let mut names: Vec<String> = Vec::new();
+    let mut moved = false;
+    for (id, node) in network.nodes().iter().enumerate() {
+        let mut op = node.op.clone();
+        if let Op::Dense(layer) = &mut op
+            && id >= at
+            && !moved
+        {
+            layer.kernel.mapv_inplace(|weight| weight * 1.25 + 0.01);
+            if let Some(bias) = &mut layer.bias {
+                bias[0] += symmetric(random);
+            }
+            moved = true;
+        }
+        let sources: Vec<&str> = node.sources.iter().map(|&s| names[s].as_str()).collect();
+        builder.add(&node.name, &sources, op, Some(&node.shape), None).unwrap();
+        names.push(node.name.clone());
+    }
+    builder.build(&["logits"]).unwrap()
+}
+
 /// Points of the box: even, corners, and corners that push one output's change up or down.
 fn points(f: &Network, g: &Network, x: &Intervals, random: &mut Random) -> Vec<Intervals> {
     let draw = |random: &mut Random| -> Vec<f64> {
@@ -157,6 +181,24 @@ proptest! {
                     let fallen = margin(&old).minus(margin(&new));
                     prop_assert!(c == k || fallen.lower <= found.margins[[c, k]]);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn weights_that_no_merge_explains_are_bounded_too(seed in 0_u64..1_000_000) {
+        let random = &mut Random::from_seed(seed);
+        let f = chain(seed / 4);
+        let (smaller, merges) = pruned(&f, random);
+        let at = below(random, smaller.nodes().len());
+        let g = with_other_weights(&smaller, at, random);
+        let x = some_box(&f, random);
+        let found = certified(&f, &g, &merges, x.clone());
+        for at in points(&f, &g, &x, random) {
+            let (old, new) = (logits(&f, at.clone()), logits(&g, at));
+            for (k, change) in found.change.iter().enumerate() {
+                let moved = new.get(k).minus(old.get(k));
+                prop_assert!(moved.upper >= change.lower && moved.lower <= change.upper);
             }
         }
     }
