@@ -468,6 +468,21 @@ impl Enclosure {
         found
     }
 
+    /// Bounds of one element of every row times a number in an interval.
+    fn times_one(&self, element: usize, value: Interval) -> Intervals {
+        let (middle, half) = centre_radius(value);
+        let most = value.lower.abs().max(value.upper.abs());
+        let mut found = Intervals::zeros(self.rows());
+        for (row, &norm) in self.norm.iter().enumerate() {
+            let (c, r) = (self.centre[[row, element]], self.radius[[row, element]]);
+            let sum = times(c, middle);
+            let deviation = times(c.abs(), half) + times(r.min(norm), most);
+            let radius = (deviation + 4.0 * ROUNDOFF * sum.abs()) * slack(1);
+            found.set(row, around(sum, radius));
+        }
+        found
+    }
+
     /// Bounds of every row times a vector that is zero but for `elements`, which lie in the given
     /// intervals.
     pub(crate) fn times(
@@ -475,6 +490,9 @@ impl Enclosure {
         elements: impl ExactSizeIterator<Item = usize> + Clone,
         vector: &Intervals,
     ) -> Intervals {
+        if let (1, Some(element)) = (vector.len(), elements.clone().next()) {
+            return self.times_one(element, vector.get(0));
+        }
         let n = vector.len();
         let (middle, half): (Vec<f64>, Vec<f64>) = vector.iter().map(centre_radius).unzip();
         let most: Vec<f64> =

@@ -96,17 +96,52 @@ pub(crate) fn intervals(
     let mut found = Intervals::unbounded(count);
     for first in (0..count).step_by(ROWS_AT_ONCE) {
         let rows = ROWS_AT_ONCE.min(count - first);
-        let mut both = Array2::zeros((2 * rows, count));
+        let mut identity = Array2::zeros((rows, count));
         for row in 0..rows {
-            both[[row, first + row]] = 1.0;
-            both[[rows + row, first + row]] = -1.0;
+            identity[[row, first + row]] = 1.0;
         }
-        let bounds = above(network, id, both, values, poll)?.largest(values, network);
+        let bounds = both_signs(network, id, identity, values, poll)?.largest(values, network);
         for row in 0..rows {
             found.set(first + row, Interval::new(-bounds[rows + row], bounds[row]));
         }
     }
     Ok(found)
+}
+
+/// Functions above some rows and, after them, above their negatives.
+///
+/// A linear op takes both back alike, so that only half of them need to go through its weights.
+fn both_signs(
+    network: &Network,
+    id: NodeId,
+    rows: Array2<f64>,
+    values: &Bounds,
+    poll: &mut Poll<'_>,
+) -> Result<Above> {
+    let twice = |rows: &Array2<f64>| ndarray::concatenate![Axis(0), *rows, rows.mapv(|x| -x)];
+    let node = network.node(id);
+    let ([source], true) = (&node.sources[..], is_linear(&node.op)) else {
+        return above(network, id, twice(&rows), values, poll);
+    };
+    let (offsets, sizes) = constant_and_size(network, id, values, poll)?;
+    let shifts = rows.rows().into_iter().map(|row| {
+        let shift: f64 = row.iter().zip(&offsets).map(|(a, b)| a * b).sum();
+        (shift, linear_pad(network, id) * weighted(row, &sizes))
+    });
+    let (shifts, pads): (Vec<f64>, Vec<f64>) = shifts.unzip();
+    let up = shifts.iter().zip(&pads).map(|(shift, pad)| shift + pad);
+    let down = shifts.iter().zip(&pads).map(|(shift, pad)| pad - shift);
+    let constants = up.chain(down).collect();
+    let pulled = pull(network, id, &rows, Map::Signed, poll)?;
+    let Some((_, rows)) = pulled.into_iter().next() else {
+        return above(network, id, twice(&rows), values, poll);
+    };
+    taken_back(network, *source, twice(&rows), constants, values, poll)
+}
+
+/// What the rounding of a linear op's coefficients and of their sums is at most, relative to sizes.
+fn linear_pad(network: &Network, id: NodeId) -> f64 {
+    (terms(network, id) as f64 + network.node(id).len() as f64 + 8.0) * 2.0 * ROUNDOFF
 }
 
 /// Functions of the inputs above `rows . output of node id`, for every input of the box.
@@ -117,7 +152,18 @@ pub(crate) fn above(
     values: &Bounds,
     poll: &mut Poll<'_>,
 ) -> Result<Above> {
-    let mut constants = vec![0.0; rows.nrows()];
+    let constants = vec![0.0; rows.nrows()];
+    taken_back(network, id, rows, constants, values, poll)
+}
+
+fn taken_back(
+    network: &Network,
+    id: NodeId,
+    rows: Array2<f64>,
+    mut constants: Vec<f64>,
+    values: &Bounds,
+    poll: &mut Poll<'_>,
+) -> Result<Above> {
     let mut open: Vec<Option<Array2<f64>>> = vec![None; id + 1];
     open[id] = Some(rows);
     let mut coefficients = vec![None; network.inputs().len()];
@@ -156,11 +202,10 @@ fn through(
     let node = network.node(id);
     if is_linear(&node.op) {
         let (offsets, sizes) = constant_and_size(network, id, values, poll)?;
-        let kappa = (terms(network, id) as f64 + 4.0) * 2.0 * ROUNDOFF;
-        let summands = (node.len() as f64 + 4.0) * 2.0 * ROUNDOFF;
+        let pad = linear_pad(network, id);
         for (row, constant) in rows.rows().into_iter().zip(constants.iter_mut()) {
             let shift: f64 = row.iter().zip(&offsets).map(|(a, b)| a * b).sum();
-            let pad = (kappa + summands) * weighted(row, &sizes) + 2.0 * ROUNDOFF * constant.abs();
+            let pad = pad * weighted(row, &sizes) + 2.0 * ROUNDOFF * constant.abs();
             *constant += shift + pad;
         }
         return pull(network, id, &rows, Map::Signed, poll);

@@ -2,6 +2,7 @@
 
 mod difference;
 mod pair;
+mod row;
 
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -106,7 +107,8 @@ pub fn candidates(
     sensitivity: &Sensitivity,
     poll: &mut Poll<'_>,
 ) -> Result<Vec<Intervals>> {
-    let per_consumer = pair_differences(network, group, pairs, bounds, poll)?;
+    let moments = change != Change::Interval;
+    let per_consumer = pair_differences(network, group, pairs, bounds, moments, poll)?;
     let numbers: Vec<usize> = (0..pairs.len()).collect();
     let mut impacts = Vec::with_capacity(pairs.len());
     for batch in numbers.chunks(CANDIDATES_PER_POLL) {
@@ -221,7 +223,7 @@ pub(crate) fn consumer_inputs(
     values: &Bounds,
     poll: &mut Poll<'_>,
 ) -> Result<Vec<Intervals>> {
-    let per_consumer = pair_differences(network, group, pairs, values, poll)?;
+    let per_consumer = pair_differences(network, group, pairs, values, false, poll)?;
     let of = |(consumer, pairs): (&Consumer, &Vec<PairDifference>)| {
         consumer_input(network, group, consumer, pairs)
     };
@@ -234,12 +236,13 @@ fn pair_differences(
     group: &Group,
     pairs: &[Pair],
     bounds: &Bounds,
+    moments: bool,
     poll: &mut Poll<'_>,
 ) -> Result<Vec<Vec<PairDifference>>> {
     group
         .consumers
         .iter()
-        .map(|consumer| pair::differences(network, group, consumer, pairs, bounds, poll))
+        .map(|consumer| pair::differences(network, group, consumer, pairs, bounds, moments, poll))
         .collect()
 }
 
