@@ -1,11 +1,13 @@
 //! Enclosures of g - f: differences forward, the Jacobian of either chain, lines through both.
 
 use super::injection::{Change, Injection, changes};
+use super::kernel_rows::KernelRows;
 use super::linear::Linear;
 use super::lines::{Above, above};
 use super::norms::Norms;
-use super::rounding::{add_up, length, size, sum, times, times_up};
-use super::rows::{Open, Row, pull};
+use super::rounding::{sum, times};
+use super::rows::{Open, Row, Rows};
+use super::shapes::{reach, widened};
 use super::values::Side;
 use super::{curved, narrow};
 use crate::certificate::Pairing;
@@ -166,7 +168,8 @@ impl<'a> Both<'a> {
         let changed = self.changed();
         let mut open = Open::new(network.nodes().len());
         for (id, first, count) in self.heads() {
-            open.add(id, rows.iter().map(|row| Row::exact(&row[first..first + count])).collect());
+            let head = |row: &Vec<f64>| Row::exact(&row[first..first + count]);
+            open.add(id, rows.iter().map(head).collect());
         }
         let mut total = vec![Interval::ZERO; rows.len()];
         for id in (0..network.nodes().len()).rev() {
@@ -181,7 +184,7 @@ impl<'a> Both<'a> {
                 continue;
             }
             let slopes = self.joint_slopes(id);
-            for (source, rows) in pull(&rows, network, id, slopes.as_ref(), carrier.norms(id)) {
+            for (source, rows) in rows.pull(carrier, id, slopes.as_ref()) {
                 open.add(source, rows);
             }
         }
@@ -211,27 +214,28 @@ impl<'a> Both<'a> {
     }
 
     /// What an injection makes of rows on the output of its node, through the original's weights.
-    fn injected(&self, rows: &[Row], injection: &Injection) -> Vec<Interval> {
+    fn injected(&self, rows: &Rows, injection: &Injection) -> Vec<Interval> {
         let Injection { node: id, touched, input, residual } = injection;
         let network = self.original.network;
-        let mut found: Vec<Interval> = rows.iter().map(|row| row.times(residual)).collect();
+        let mut found: Vec<Interval> = rows.rows.iter().map(|row| row.times(residual)).collect();
         if let Op::Dense(layer) = &network.node(*id).op
             && layer.kernel.ncols() == network.node(*id).len()
         {
             // One position: the ball meets only the rows of the units that went.
-            let norms = Norms::of_rows(&layer.kernel, touched);
-            let kept: Vec<(Vec<f64>, Interval)> = touched
-                .iter()
-                .map(|&row| (layer.kernel.row(row).iter().map(|&w| f64::from(w)).collect(), row))
-                .map(|(weights, row)| (weights, input.get(row)))
-                .collect();
-            for (found, row) in found.iter_mut().zip(rows) {
-                *found = sum(*found, through_rows(row, &kept, &norms));
+            let part = KernelRows {
+                weights: widened(layer, touched.iter().copied()),
+                norms: Norms::of_rows(&layer.kernel, touched),
+                vector: touched.iter().map(|&row| input.get(row)).collect(),
+            };
+            let sizes = part.sizes();
+            let reaches = rows.by_birth(|(_, shape)| reach(shape, &part.weights, &sizes));
+            for (found, moved) in found.iter_mut().zip(part.times(rows, &reaches)) {
+                *found = sum(*found, moved);
             }
             return found;
         }
-        for (_, rows) in pull(rows, network, *id, None, self.original.norms(*id)) {
-            for (found, row) in found.iter_mut().zip(rows) {
+        for (_, rows) in rows.pull(&self.original, *id, None) {
+            for (found, row) in found.iter_mut().zip(&rows.rows) {
                 *found = sum(*found, row.times(input));
             }
         }
@@ -265,28 +269,4 @@ impl<'a> Both<'a> {
 
 fn added(a: &Intervals, b: &Intervals) -> Intervals {
     a.iter().zip(b.iter()).map(|(a, b)| sum(a, b)).collect()
-}
-
-/// Interval of `row . (W^T t)` for a few rows W of a kernel, each with its t.
-///
-/// The ball is met in three ways: by each row of W, by the sum of their sizes, and by the spectral
-/// norm of these rows alone.
-fn through_rows(row: &Row, kept: &[(Vec<f64>, Interval)], norms: &Norms) -> Interval {
-    let mut total = Interval::ZERO;
-    let mut deviation = 0.0;
-    let mut sums = vec![0.0; row.radius.len()];
-    for ((weights, t), &column) in kept.iter().zip(&norms.columns) {
-        let (mut centre, mut by_box) = (Interval::ZERO, 0.0);
-        for (at, &weight) in weights.iter().enumerate() {
-            centre = sum(centre, times(Interval::point(weight), row.centre[at]));
-            by_box = add_up(by_box, times_up(weight.abs(), row.radius[at]));
-            sums[at] = add_up(sums[at], times_up(weight.abs(), size(*t)));
-        }
-        total = sum(total, times(centre, *t));
-        deviation = add_up(deviation, times_up(by_box.min(times_up(row.norm, column)), size(*t)));
-    }
-    let by_spectrum = times_up(norms.spectral, length(kept.iter().map(|(_, t)| size(*t))));
-    let by_whole = times_up(row.norm, length(sums.into_iter()).min(by_spectrum));
-    let deviation = deviation.min(by_whole);
-    sum(total, Interval::new(-deviation, deviation))
 }

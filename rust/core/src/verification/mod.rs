@@ -1,6 +1,8 @@
 //! The bounds of a certificate once more, along a second path that is plain enough to be read
-//! against `docs/method.md`: no matrix products and no rounding pads, but interval arithmetic on
-//! one number at a time, every result moved outward by one unit in the last place.
+//! against `docs/method.md`: no pads worked out beforehand, but interval arithmetic on one number
+//! at a time, every result moved outward by one unit in the last place. Only the matrices behind
+//! the ellipsoids are multiplied in plain floating point; what each product and sum rounds off is
+//! added up beside them.
 //!
 //! The mathematics is that of [`certificate`](crate::certificate), so what is found lies inside
 //! what was found there, up to rounding; of the code, only the activations, the graph and the
@@ -9,11 +11,14 @@
 mod change;
 mod curved;
 mod injection;
+mod kernel_rows;
 mod linear;
 mod lines;
+mod matrix;
 mod norms;
 mod rounding;
 mod rows;
+mod shapes;
 mod values;
 
 use crate::bounds::{InputBox, Tightening};

@@ -168,14 +168,19 @@ fn frobenius(matrix: &[Vec<Interval>]) -> f64 {
 }
 
 /// The Frobenius norm, and the power of two that brings it near 1.
-#[expect(clippy::cast_possible_truncation)] // a binary exponent
 fn normalization(matrix: &[Vec<Interval>]) -> (f64, i32) {
     let size = frobenius(matrix);
-    (size, if size.is_normal() { size.log2().floor().clamp(-1000.0, 1000.0) as i32 } else { 0 })
+    (size, power_of_two(size))
+}
+
+/// The power of two that, divided by, brings a size near 1.
+#[expect(clippy::cast_possible_truncation)] // a binary exponent
+pub(super) fn power_of_two(size: f64) -> i32 {
+    if size.is_normal() { size.log2().floor().clamp(-1000.0, 1000.0) as i32 } else { 0 }
 }
 
 /// At least `(value 2^exponent)^(1 / 2^roots)`.
-fn root_of_power(value: f64, exponent: i32, roots: u32) -> f64 {
+pub(super) fn root_of_power(value: f64, exponent: i32, roots: u32) -> f64 {
     let (mut value, mut exponent) = (value, exponent);
     for _ in 0..roots {
         // An odd power of two hands one factor over.
