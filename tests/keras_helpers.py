@@ -21,6 +21,7 @@ METHOD: dict[str, Any] = {
     "similarity": 0.9,
     "density": "inclusive",
     "normalization": "scaled",
+    "impact": "interval",
     "pool": 4,
     "rewalks": 1,
     "restart": "never",

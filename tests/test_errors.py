@@ -170,7 +170,11 @@ class TestNames:
             {"method": {"name": "magic"}},
             {"method": {}},
             {"method": {"name": "greedy"}},
-            {"method": {"name": "greedy", "pool": 0}},
+            {"method": {"name": "greedy", "impact": "interval", "pool": 0}},
+            {"method": {"name": "greedy", "impact": "all", "pool": 4}},
+            {"bias": "printed"},
+            {"max_output_change": 0.0},
+            {"max_output_change": float("inf")},
             {"outgoing": "l3"},
             {"target": 0.0},
             {"target": 1.0},
@@ -181,7 +185,7 @@ class TestNames:
         ids=str,
     )
     def test_options_out_of_range(self, changed: dict[str, Any]) -> None:
-        with pytest.raises(errors.ConfigError, match=next(iter(changed)) + "|pool"):
+        with pytest.raises(errors.ConfigError, match=next(iter(changed)) + "|pool|impact"):
             call_prune(small_network(), **changed)
 
     @pytest.mark.parametrize(
@@ -192,6 +196,7 @@ class TestNames:
             ("similarity", -0.1),
             ("density", "exclusive"),
             ("normalization", "all"),
+            ("impact", "all"),
             ("restart", "always"),
             ("pool", 0),
             ("pool", -1),
@@ -205,6 +210,7 @@ class TestNames:
             "similarity": 0.9,
             "density": "inclusive",
             "normalization": "scaled",
+            "impact": "interval",
             "pool": 4,
             "rewalks": 1,
             "restart": "never",

@@ -12,7 +12,7 @@ from reference.prune import DEFAULTS
 
 METHODS: list[dict[str, Any]] = [
     {**DEFAULTS, "name": "annealing"},
-    {"name": "greedy", "pool": 4},
+    {"name": "greedy", "impact": "interval", "pool": 4},
     {"name": "one_shot"},
 ]
 

@@ -14,7 +14,15 @@ from reference.bounds import evaluate, sample
 from reference.impact import impact, joint_impact
 from reference.layer import read_layer
 from reference.merge import merge
-from topologies import TOPOLOGIES, Case, cases, differences, identical, merges
+from topologies import (
+    READ_ELEMENTWISE,
+    TOPOLOGIES,
+    Case,
+    cases,
+    differences,
+    identical,
+    merges,
+)
 
 Drawn = tuple[Graph, Box, list[str]]
 
@@ -119,6 +127,15 @@ def test_candidates_equal_the_twin(drawn: Drawn, data: st.DataObject) -> None:
         found = network.impact(layer, pairs, *box)
         assert found[0].shape == expected[0].shape
         assert_same(found, expected, 1.0 + float(np.max(np.abs(expected))))
+
+
+@given(case=cases(makes=READ_ELEMENTWISE), data=st.data())
+def test_candidates_equal_the_twin_through_every_op(case: Case, data: st.DataObject) -> None:
+    layer = case.layers[0]  # what reads it is what the twin can follow
+    pairs = able_pairs(case, layer, data.draw(merges(case.units(layer))))
+    expected = impact(case.graph, layer, pairs, *case.box)
+    found = case.network.impact(layer, pairs, *case.box)
+    assert_same(found, expected, 1.0 + float(np.max(np.abs(expected), initial=0.0)))
 
 
 @given(drawn=mlps(biased=True), data=st.data())

@@ -18,7 +18,7 @@ from reference.bounds import evaluate, sample
 from topologies import Case, cases
 
 ANNEALING: Mapping[str, Any] = {"name": "annealing", **prune.DEFAULTS}
-GREEDY: Mapping[str, Any] = {"name": "greedy", "pool": 4}
+GREEDY: Mapping[str, Any] = {"name": "greedy", "impact": "interval", "pool": 4}
 ONE_SHOT: Mapping[str, Any] = {"name": "one_shot"}
 METHODS = [ANNEALING, GREEDY, ONE_SHOT]
 SMOOTH = ["relu", "tanh", "gelu", "silu", "softplus", "elu", "hard_silu", "leaky_relu"]
@@ -136,6 +136,7 @@ def annealings(draw: st.DrawFn) -> Mapping[str, Any]:
         "similarity": draw(st.sampled_from([0.5, 0.9])),
         "density": draw(st.sampled_from(["inclusive", "printed"])),
         "normalization": draw(st.sampled_from(["scaled", "none"])),
+        "impact": draw(st.sampled_from(["interval", "distance", "moment"])),
         "pool": draw(st.sampled_from([1, 2, 4])),
         "rewalks": draw(st.integers(0, 2)),
         "restart": draw(st.sampled_from(["never", "visit"])),
@@ -148,6 +149,7 @@ def annealings(draw: st.DrawFn) -> Mapping[str, Any]:
     target=st.sampled_from([0.3, 0.5, 0.8]),
     step=st.sampled_from([0.05, 0.2, 0.5]),
     outgoing=st.sampled_from(["l2", "mean_abs"]),
+    bias=st.sampled_from(["absolute", "relative"]),
     seed=st.integers(0, 2**64 - 1),
 )
 def test_the_whole_run_is_that_of_the_twin(
@@ -156,6 +158,7 @@ def test_the_whole_run_is_that_of_the_twin(
     target: float,
     step: float,
     outgoing: str,
+    bias: str,
     seed: int,
 ) -> None:
     graph, box, layers = drawn
@@ -165,6 +168,7 @@ def test_the_whole_run_is_that_of_the_twin(
         "step": step,
         "method": method,
         "outgoing": outgoing,
+        "bias": bias,
         "seed": seed,
     }
     expected = prune.prune(graph, *box, **options)

@@ -12,19 +12,26 @@ from reference.activation import Array
 from reference.saliency import bias_term, saliency
 
 MEASURES = ["l2", "mean_abs"]
+BIASES = ["absolute", "relative"]
 
 
 def off_diagonal(matrix: Array) -> Array:
     return matrix[~np.eye(len(matrix), dtype=bool)]
 
 
-@given(drawn=mlps(units=(2, 12)), outgoing=st.sampled_from(MEASURES))
-def test_every_pair_equals_the_twin(drawn: tuple[Graph, Box, list[str]], outgoing: str) -> None:
+@given(
+    drawn=mlps(units=(2, 12)),
+    outgoing=st.sampled_from(MEASURES),
+    bias=st.sampled_from(BIASES),
+)
+def test_every_pair_equals_the_twin(
+    drawn: tuple[Graph, Box, list[str]], outgoing: str, bias: str
+) -> None:
     graph, _, layers = drawn
     network = build(graph)
     for layer in layers:
-        found = network.saliency(layer, outgoing=outgoing)
-        expected = saliency(graph, layer, outgoing=outgoing)
+        found = network.saliency(layer, outgoing=outgoing, bias=bias)
+        expected = saliency(graph, layer, outgoing=outgoing, bias=bias)
         assert found.shape == expected.shape
         np.testing.assert_allclose(off_diagonal(found), off_diagonal(expected), rtol=1e-9)
 
@@ -56,12 +63,13 @@ def near_twins(seed: int, offset: float, gap: float) -> Graph:
     return sketch.graph(sketch.dense(at, 3))
 
 
+@pytest.mark.parametrize("bias", BIASES)
 @pytest.mark.parametrize("offset", [0.0, 1.0, 1e3])
 @pytest.mark.parametrize("gap", [1e-6, 1e-4, 1e-2])
-def test_close_units_do_not_drown_in_cancellation(offset: float, gap: float) -> None:
+def test_close_units_do_not_drown_in_cancellation(offset: float, gap: float, bias: str) -> None:
     graph = near_twins(4, offset, gap)
-    found = build(graph).saliency("dense_0")
-    expected = saliency(graph, "dense_0")
+    found = build(graph).saliency("dense_0", bias=bias)
+    expected = saliency(graph, "dense_0", bias=bias)
     assert expected[0, 1] > 0.0
     np.testing.assert_allclose(off_diagonal(found), off_diagonal(expected), rtol=1e-8)
 
@@ -75,7 +83,7 @@ def test_identical_units_are_at_no_distance(seed: int, offset: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "expected"),
+    ("first", "second", "relative"),
     [
         (0.0, 0.0, 0.0),
         (0.5, 0.5, 0.0),
@@ -85,17 +93,19 @@ def test_identical_units_are_at_no_distance(seed: int, offset: float) -> None:
         (0.0, 0.5, 1.0),
     ],
 )
-def test_the_bias_term(first: float, second: float, expected: float) -> None:
-    assert bias_term(first, second) == pytest.approx(expected)
+def test_the_bias_term(first: float, second: float, relative: float) -> None:
+    assert bias_term(first, second) == pytest.approx(relative)
     sketch = Sketch(0)
     at = sketch.input(2)
     kernel = np.ones((2, 2), dtype=np.float32)
     bias = np.array([first, second], dtype=np.float32)
     at = sketch.add("dense", [at], kernel=kernel, bias=bias)
     out = sketch.add("dense", [at], kernel=np.array([[3.0], [4.0]], dtype=np.float32))
-    found = build(sketch.graph(out)).saliency(at)
-    assert found[0, 1] == pytest.approx(3.0 * expected)
-    assert found[1, 0] == pytest.approx(4.0 * expected)
+    network = build(sketch.graph(out))
+    for name, expected in (("relative", relative), ("absolute", abs(first - second))):
+        found = network.saliency(at, bias=name)
+        assert found[0, 1] == pytest.approx(3.0 * expected)
+        assert found[1, 0] == pytest.approx(4.0 * expected)
 
 
 def test_all_consumers_count() -> None:

@@ -17,7 +17,11 @@ from nnprune._core import NetworkBuilder
 from numpy.typing import NDArray
 from reference.prune import DEFAULTS
 
-METHODS = [{"name": "annealing", **DEFAULTS}, {"name": "greedy", "pool": 4}, {"name": "one_shot"}]
+METHODS = [
+    {"name": "annealing", **DEFAULTS},
+    {"name": "greedy", "impact": "interval", "pool": 4},
+    {"name": "one_shot"},
+]
 
 
 def weights(size: int) -> NDArray[np.float32]:
@@ -93,7 +97,7 @@ for k in range(4):
     at = f"a{k}"
 builder.dense("out", at, random.standard_normal((size, 10)).astype(np.float32))
 network = builder.build(["out"])
-method = {"name": "greedy", "pool": 4}
+method = {"name": "greedy", "impact": "interval", "pool": 4}
 
 def work():
     _core.prune(network, [np.zeros(size)], [np.ones(size)], layers=[], target=0.9, step=1 / 512,
@@ -169,7 +173,7 @@ def test_other_threads_run_meanwhile() -> None:
         layers=[],
         target=0.9,
         step=1 / 256,
-        method={"name": "greedy", "pool": 4},
+        method={"name": "greedy", "impact": "interval", "pool": 4},
         outgoing="l2",
         seed=0,
     )

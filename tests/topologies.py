@@ -148,6 +148,18 @@ def _pool_behind(s: Sketch, act: Act) -> tuple[str, ...]:
     return (s.dense(s.flatten(at), 2),)
 
 
+def _convolutions_behind(s: Sketch, act: Act) -> tuple[str, ...]:
+    window = {"window": [2, 2], "strides": [1, 1], "dilation": [1, 1], "padding": "same"}
+    at = act(s.dense(act(s.dense(s.input(3, 3, 2), 5)), 4))
+    at = act(s.norm(s.conv(at, 4, groups=2, **window)))
+    at = s.add("zero_padding", [at], padding=[(1, 0), (0, 1)])
+    window = {"window": [3, 2], "strides": [2, 1], "dilation": [1, 1], "padding": "valid"}
+    at = act(s.depthwise_conv(at, 2, **window))
+    at = s.add("average_pool", [at], window=[1, 2], strides=[1, 1], padding="same")
+    branch = s.add("global_max_pool", [at])
+    return (s.dense(s.add("add", [branch, s.add("global_average_pool", [at])]), 3),)
+
+
 TOPOLOGIES: Sequence[Callable[[Sketch, Act], tuple[str, ...]]] = (
     _plain,
     _norms,
@@ -168,13 +180,33 @@ TOPOLOGIES: Sequence[Callable[[Sketch, Act], tuple[str, ...]]] = (
     _convolution_before,
     _softmax_behind,
     _pool_behind,
+    _convolutions_behind,
 )
+READ_ELEMENTWISE = (
+    _plain,
+    _norms,
+    _no_activation,
+    _heads,
+    _add,
+    _concatenate,
+    _residual,
+    _softmax_behind,
+    _pool_behind,
+    _convolutions_behind,
+)
+"""Those whose first layer is read as it is, or through elementwise affine ops."""
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, width: float = 1.0, kinds: Sequence[str] = STACKABLE) -> Case:
+def cases(
+    draw: st.DrawFn,
+    *,
+    width: float = 1.0,
+    kinds: Sequence[str] = STACKABLE,
+    makes: Sequence[Callable[[Sketch, Act], tuple[str, ...]]] = TOPOLOGIES,
+) -> Case:
     """Draw a topology, its weights, its activation and its box."""
-    make = draw(st.sampled_from(TOPOLOGIES))
+    make = draw(st.sampled_from(makes))
     sketch = Sketch(draw(seeds))
     kind, parameters = draw(activations(kinds))
     outputs = make(sketch, lambda at: sketch.activation(at, kind, parameters))

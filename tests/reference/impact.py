@@ -10,8 +10,9 @@ from reference import activation
 from reference.activation import Array
 from reference.bounds import Interval, affine_interval, monotone_pool, value_intervals
 from reference.graph import AFFINE, Graph, Node
-from reference.layer import Layer, read_layer, removed_units
+from reference.layer import Consumer, Layer, read_layer, removed_units
 from reference.merge import merge
+from reference.sensitivity import Rows, Sensitivity, sensitivity
 
 Boxes = Mapping[str, Interval]
 
@@ -115,23 +116,75 @@ def pair_difference(layer: Layer, boxes: Boxes, nominee: int, delegate: int) -> 
     return activation_difference(layer.activation, goes, stays, difference)
 
 
+def pair_change(
+    layer: Layer, boxes: Boxes, pair: tuple[int, int], change: str = "interval"
+) -> Interval:
+    """Return what is taken for the change of the nominee's value, at every position."""
+    if change == "interval":
+        return pair_difference(layer, boxes, *pair)
+    nominee, delegate = pair
+    lower, upper = boxes[layer.source]
+    row = layer.kernel[:, delegate] - layer.kernel[:, nominee]
+    gap = layer.bias[delegate] - layer.bias[nominee]
+    if change == "distance":
+        size = np.full(lower.shape[:-1], np.sqrt(np.sum(row**2) + gap**2))
+    else:
+        # The variance of an even draw from an interval is a third of its radius squared.
+        variance = ((upper - lower) / 2.0) ** 2 / 3.0 @ row**2
+        size = np.sqrt(((lower + upper) / 2.0 @ row + gap) ** 2 + variance)
+    return -size, size
+
+
+def _read(consumer: Consumer, shape: tuple[int, ...], changes: Mapping[int, Interval]) -> Interval:
+    """Return the change of what a consumer reads if these units change so."""
+    lower, upper = np.zeros(shape), np.zeros(shape)
+    for unit, (low, high) in changes.items():
+        gain = consumer.gain[unit]
+        lower[..., unit] = np.minimum(gain * low, gain * high)
+        upper[..., unit] = np.maximum(gain * low, gain * high)
+    return lower, upper
+
+
+def sensitivity_of(graph: Graph, names: Sequence[str], boxes: Boxes) -> Sensitivity:
+    """Enclose the Jacobian with respect to what the consumers of some layers read."""
+    consumers = [c.node.name for name in names for c in read_layer(graph, name).consumers]
+    return sensitivity(graph, boxes, consumers)
+
+
 def impact(
     graph: Graph,
     name: str,
     pairs: Sequence[tuple[int, int]],
     lower: Sequence[Array],
     upper: Sequence[Array],
+    *,
+    change: str = "interval",
+    known: Sensitivity | None = None,
 ) -> Interval:
-    """Return the impact of every pair alone, one row each."""
+    """Return the impact of every pair alone, one row each: the Jacobian times the pair's change.
+
+    The consumers must read the layer directly or through elementwise affine ops.
+    """
     boxes = value_intervals(graph, lower, upper)
     layer = read_layer(graph, name)
-    rows = []
-    for nominee, delegate in pairs:
-        start = (np.zeros_like(boxes[layer.after][0]), np.zeros_like(boxes[layer.after][1]))
-        for end, found in zip(start, pair_difference(layer, boxes, nominee, delegate), strict=True):
-            end[..., nominee] = found
-        rows.append(propagate(graph, {layer.after: start}, boxes))
-    return np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows])
+    known = sensitivity_of(graph, [name], boxes) if known is None else known
+    logits = sum(boxes[output][0].size for output in graph.logits)
+    low, high = np.zeros((len(pairs), logits)), np.zeros((len(pairs), logits))
+    for row, pair in enumerate(pairs):
+        changes = {pair[0]: pair_change(layer, boxes, pair, change)}
+        for consumer in layer.consumers:
+            shape = boxes[consumer.node.sources[0]][0].shape
+            moved = moved_by(known.before[consumer.node.name], _read(consumer, shape, changes))
+            low[row] += moved[0]
+            high[row] += moved[1]
+    return low, high
+
+
+def moved_by(rows: Rows, change: Interval) -> Interval:
+    """Bound the logits' move by the change of a tensor."""
+    lower, upper = change[0].ravel(), change[1].ravel()
+    elements = np.flatnonzero((lower != 0.0) | (upper != 0.0))
+    return rows.times(elements, (lower[elements], upper[elements]))
 
 
 def joint_impact(
@@ -142,11 +195,13 @@ def joint_impact(
     upper: Sequence[Array],
     *,
     stored: bool = True,
+    known: Sensitivity | None = None,
 ) -> Interval:
     """Return the impact of merging all pairs at once.
 
     The consumers must read the layer directly or through elementwise affine ops: only from the
-    consumers on is there a network after to compare with.
+    consumers on is there a network after to compare with. What is `known` of the Jacobian cuts
+    the differences taken forward.
     """
     old = value_intervals(graph, lower, upper)
     new = value_intervals(merge(graph, name, pairs, stored=stored), lower, upper)
@@ -161,4 +216,20 @@ def joint_impact(
             radius = radius + np.multiply.outer((high - low) / 2.0, np.abs(rows))
         to = consumer.node.name
         start[to] = intersect((centre - radius, centre + radius), gap(old[to], new[to]))
-    return propagate(graph, start, old, new)
+    forward = propagate(graph, start, old, new)
+    if known is None or not known.holds:
+        return forward
+    changes = {
+        nominee: pair_difference(layer, old, nominee, delegate)
+        for nominee, delegate in removed_units(pairs).items()
+    }
+    by_jacobian = [
+        moved_by(
+            known.before[consumer.node.name],
+            _read(consumer, old[consumer.node.sources[0]][0].shape, changes),
+        )
+        for consumer in layer.consumers
+    ]
+    lower_sum = np.sum([low for low, _ in by_jacobian], axis=0)
+    upper_sum = np.sum([high for _, high in by_jacobian], axis=0)
+    return intersect(forward, (lower_sum, upper_sum))

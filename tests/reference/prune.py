@@ -14,18 +14,20 @@ import numpy as np
 from reference import annealing, energy
 from reference.activation import Array
 from reference.annealing import Pair, Pcg64, Walk
-from reference.bounds import Interval
+from reference.bounds import Interval, value_intervals
 from reference.graph import Graph
-from reference.impact import impact, joint_impact
+from reference.impact import impact, joint_impact, sensitivity_of
 from reference.layer import read_layer
 from reference.merge import merge
 from reference.saliency import saliency
+from reference.sensitivity import Sensitivity
 
 DEFAULTS: Mapping[str, Any] = {
     "alpha": 0.75,
     "similarity": 0.9,
     "density": "inclusive",
     "normalization": "scaled",
+    "impact": "interval",
     "pool": 4,
     "rewalks": 1,
     "restart": "never",
@@ -69,17 +71,27 @@ class Run:
     upper: Sequence[Array]
     method: Mapping[str, Any]
     outgoing: str
+    bias: str
     random: Pcg64
     cumulative: Interval
     heads: list[slice]
     merges: list[tuple[str, int, int, int]] = field(default_factory=list)
+    sensitivity: Sensitivity | None = None
     # A candidate moved the outputs by a number, not an interval: its NORM is rounding, and no two
     # programs rank by it alike.
     degenerate: bool = False
 
     def impacts(self, layer: LayerState, pairs: list[Pair]) -> list[Interval]:
         """Return the impact of every pair alone."""
-        lower, upper = impact(self.graph, layer.name, pairs, self.lower, self.upper)
+        lower, upper = impact(
+            self.graph,
+            layer.name,
+            pairs,
+            self.lower,
+            self.upper,
+            change=self.method["impact"],
+            known=self.sensitivity,
+        )
         moves = np.any((lower != 0.0) | (upper != 0.0), axis=1)
         self.degenerate |= bool(np.any(moves & (np.sum(upper - lower, axis=1) < 1e-9)))
         return list(zip(lower, upper, strict=True))
@@ -136,7 +148,7 @@ class Run:
 
     def choose(self, layer: LayerState, count: int, temperature: float) -> list[Pair]:
         """Return the pairs that one visit merges."""
-        matrix = saliency(self.graph, layer.name, outgoing=self.outgoing)
+        matrix = saliency(self.graph, layer.name, outgoing=self.outgoing, bias=self.bias)
         delegates = read_layer(self.graph, layer.name).delegates
         match self.method["name"]:
             case "annealing":
@@ -152,7 +164,9 @@ class Run:
         """Merge, and add the joint impact to the cumulative one."""
         if not pairs:
             return
-        moved = joint_impact(self.graph, layer.name, pairs, self.lower, self.upper)
+        moved = joint_impact(
+            self.graph, layer.name, pairs, self.lower, self.upper, known=self.sensitivity
+        )
         self.cumulative = (self.cumulative[0] + moved[0], self.cumulative[1] + moved[1])
         self.graph = merge(self.graph, layer.name, pairs, stored=True)
         layer.live -= {nominee for nominee, _ in pairs}
@@ -169,6 +183,7 @@ def prune(
     step: float,
     method: Mapping[str, Any],
     outgoing: str = "l2",
+    bias: str = "absolute",
     seed: int = 0,
 ) -> Run:
     """Prune; the units stay in place with zero outgoing weights."""
@@ -185,6 +200,7 @@ def prune(
         upper,
         {**DEFAULTS, **method},
         outgoing,
+        bias,
         Pcg64(seed),
         (zero, zero.copy()),
         [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)],
@@ -198,6 +214,10 @@ def prune(
         return run
     epoch = 0
     while (missing := sum(state.missing for state in states)) > 0:
+        # Visits go forward: what merges change lies before what later visits look at.
+        open_layers = [state.name for state in states if state.missing > 0]
+        boxes = value_intervals(run.graph, lower, upper)
+        run.sensitivity = sensitivity_of(run.graph, open_layers, boxes)
         for state in states:
             count = min(state.step, state.missing, len(state.live) - 1)
             if count > 0:

@@ -16,9 +16,7 @@ def bias_term(first: float, second: float) -> float:
     return abs(first - second) / max(abs(first + second), 1e-12)
 
 
-def saliency(
-    graph: Graph, name: str, *, outgoing: str = "l2", bias: str = "absolute"
-) -> Array:
+def saliency(graph: Graph, name: str, *, outgoing: str = "l2", bias: str = "absolute") -> Array:
     """Return the matrix of saliencies: row = nominee, column = delegate; the diagonal is inf."""
     layer = read_layer(graph, name)
     rows = layer.outgoing()
