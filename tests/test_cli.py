@@ -102,6 +102,7 @@ def test_every_option_reaches_the_engine(
     np.savez(bounds, lower=np.full(6, -1.0), upper=np.linspace(0.5, 2.0, 6))
     options = "--alpha 0.5 --similarity 0.8 --density printed --normalization none --pool 2"
     options += " --rewalks 2 --restart visit --outgoing mean_abs --layers first,second"
+    options += " --impact moment --bias relative --max-output-change 1e9"
     options += " --exclude second --target 0.5 --json"
     arguments = [*options.split(), "--input-bounds", bounds]
     outcome = Outcome(capsys, "prune", model_file, "-o", tmp_path / "s.keras", *arguments)
@@ -112,11 +113,14 @@ def test_every_option_reaches_the_engine(
         "similarity": 0.8,
         "density": "printed",
         "normalization": "none",
+        "impact": "moment",
         "pool": 2,
         "rewalks": 2,
         "restart": "visit",
     }
     assert report["outgoing"] == "mean_abs"
+    assert report["bias"] == "relative"
+    assert report["max_output_change"] == 1e9
     assert report["input_box"] == "given"
     assert [layer["units_after"] for layer in report["layers"]] == [4, 4, 3]
 

@@ -34,12 +34,15 @@ class Variant:
         How pairs are chosen.
     step : Fraction or None
         Pace; None for the model's own.
+    bias : str or None
+        How biases enter the saliency; None for the method's own.
     """
 
     group: str
     title: str
     method: nnprune.options.Method
     step: Fraction | None = None
+    bias: str | None = None
 
     @property
     def seeded(self) -> bool:
@@ -47,8 +50,8 @@ class Variant:
         return isinstance(self.method, nnprune.Annealing)
 
 
-def _annealing(group: str, title: str, **options: Any) -> Variant:
-    return Variant(group=group, title=title, method=nnprune.Annealing(**options))
+def _annealing(group: str, title: str, *, bias: str | None = None, **options: Any) -> Variant:
+    return Variant(group=group, title=title, method=nnprune.Annealing(**options), bias=bias)
 
 
 def _paced(denominator: int) -> Variant:
@@ -59,7 +62,10 @@ def _paced(denominator: int) -> Variant:
 VARIANTS: Mapping[str, Variant] = {
     "default": _annealing("default", "annealing, scaled energy (the default)"),
     "one_shot": Variant(
-        group="order", title="one-shot: the original saliency order", method=nnprune.OneShot()
+        group="order",
+        title="one-shot: the original saliency order",
+        method=nnprune.OneShot(),
+        bias="relative",
     ),
     "saliency": Variant(
         group="order", title="saliency order alone, kept up to date", method=nnprune.Greedy(pool=1)
@@ -67,13 +73,20 @@ VARIANTS: Mapping[str, Variant] = {
     "greedy": Variant(group="order", title="greedy: least impact", method=nnprune.Greedy()),
     "letter": _annealing(
         "energy",
-        "the paper to the letter: energy, density, pool and restart as printed",
+        "the paper to the letter: bias term, energy, density, pool and restart as printed",
+        bias="relative",
         normalization="none",
         density="printed",
         pool=1,
         restart="visit",
     ),
-    "printed": _annealing("energy", "energy as printed, pool 1", normalization="none", pool=1),
+    "printed": _annealing(
+        "energy",
+        "bias term and energy as printed, pool 1",
+        bias="relative",
+        normalization="none",
+        pool=1,
+    ),
     "unscaled": _annealing("energy", "energy as printed", normalization="none"),
     "density": _annealing("energy", "density as printed", density="printed"),
     "restart": _annealing("energy", "energy forgotten at every visit", restart="visit"),
@@ -107,6 +120,7 @@ def measure_variants(model: PaperModel, settings: Settings, cells: Cells, bench:
             step = variant.step or model.step
             given = bench.given | {
                 "method": method_to_dict(variant.method),
+                "bias": variant.bias,
                 "step": str(step),
                 "shares": SHARES,
             }
@@ -121,7 +135,7 @@ def measure_variants(model: PaperModel, settings: Settings, cells: Cells, bench:
 
 def _at_shares(bench: Workbench, variant: Variant, step: Fraction, seed: int) -> dict[str, Any]:
     """Prune once, to 80 %, and measure on the way."""
-    result = bench.prune(variant.method, step=step, target=TARGET, seed=seed)
+    result = bench.prune(variant.method, step=step, target=TARGET, seed=seed, bias=variant.bias)
     found = {}
     for share in SHARES:
         bench.replay(result.merges, bench.removed(share))

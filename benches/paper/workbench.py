@@ -152,15 +152,22 @@ class Workbench:
         return {layer.name: layer.units for layer in self.dense[:-1]}
 
     def prune(
-        self, method: nnprune.options.Method, *, step: Fraction, target: float, seed: int = 0
+        self,
+        method: nnprune.options.Method,
+        *,
+        step: Fraction,
+        target: float,
+        seed: int = 0,
+        bias: str | None = None,
     ) -> PruningResult:
-        """Prune the original."""
+        """Prune the original; one-shot with the bias term as printed, if none is given."""
         return nnprune.prune(
             self.model,
             target=target,
             step=float(step),
             method=method,
             seed=seed,
+            bias=bias,
             input_bounds=self.box,
         )
 
@@ -183,7 +190,8 @@ class Workbench:
             if left[merge.layer] > 0:
                 left[merge.layer] -= 1
                 outgoing = kernels[reader[merge.layer]]
-                outgoing[merge.delegate] += outgoing[merge.nominee]
+                if merge.delegate is not None:
+                    outgoing[merge.delegate] += outgoing[merge.nominee]
                 outgoing[merge.nominee] = 0.0
         weights = {f"{name}/0": kernel for name, kernel in kernels.items()}
         self.take(weights | {f"{name}/1": bias for name, bias in self._biases.items()})

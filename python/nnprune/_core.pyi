@@ -148,7 +148,7 @@ class Network:
     def value_intervals(
         self, lower: Sequence[_F64], upper: Sequence[_F64]
     ) -> dict[str, tuple[_F64, _F64]]: ...
-    def saliency(self, layer: str, *, outgoing: str = "l2") -> _F64: ...
+    def saliency(self, layer: str, *, outgoing: str = "l2", bias: str = "absolute") -> _F64: ...
     def impact(
         self,
         layer: str,
@@ -217,7 +217,13 @@ class Pruning:
     def kernel_path(self) -> str: ...
 
 def check_options(
-    *, target: float, step: float, method: Mapping[str, Any], outgoing: str
+    *,
+    target: float,
+    step: float,
+    method: Mapping[str, Any],
+    outgoing: str,
+    bias: str = "absolute",
+    max_output_change: float | None = None,
 ) -> None: ...
 def prune(
     network: Network,
@@ -232,6 +238,9 @@ def prune(
     seed: int,
     on_epoch: Callable[..., bool | str | None] | None = None,
     supervised: bool = False,
+    bias: str = "absolute",
+    max_output_change: float | None = None,
+    lossless: bool = False,
 ) -> Pruning: ...
 def certify(
     original: Network,
@@ -319,7 +328,7 @@ def verify(
     """
 
 def certified_margins(
-    network: Network, lower: _F64, upper: _F64, classes: NDArray[np.int64]
+    network: Network, lower: _F64, upper: _F64, classes: Sequence[int] | NDArray[np.int64]
 ) -> _F64:
     """Bound the margins of given classes over many boxes of a network's one input.
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,19 +26,24 @@ from nnprune.trace import Epoch, Merge
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["prune"]
+__all__ = ["LOSSLESS", "prune"]
+
+LOSSLESS = "lossless"
+"""The target that asks for what costs nothing, and all of it."""
 
 
 def prune(
     model: str | os.PathLike[str] | keras.Model,
     *,
-    target: float,
+    target: float | Literal["lossless"],
     step: float = 1 / 32,
     method: Method | None = None,
     input_bounds: tuple[ArrayLike, ArrayLike] | Mapping[str, Any] | Sequence[Any] | None = None,
     layers: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     outgoing: str = "l2",
+    bias: str | None = None,
+    max_output_change: float | None = None,
     seed: int = 0,
     evaluate: Any = None,
     attacks: Sequence[Attack] | None = None,
@@ -59,9 +64,11 @@ def prune(
     model : path-like or keras.Model
         A `.keras` or `.h5` file (with the extra `legacy` also what Keras 2 wrote), or a built
         Sequential or Functional model, which is not changed.
-    target : float
+    target : float or "lossless"
         Fraction of each layer's units to remove, between 0 and 1, both excluded. Rounded half up
-        per layer; every layer keeps at least one unit.
+        per layer; every layer keeps at least one unit. "lossless" removes only units that are 0,
+        or equal to another unit, for every legitimate input, and all of these that it finds;
+        `step` and `method` then count for nothing.
     step : float, default 1/32
         Fraction of each layer's units to remove in an epoch, in (0, 1].
     method : Annealing, Greedy or OneShot, optional
@@ -77,6 +84,15 @@ def prune(
         Layers to leave alone.
     outgoing : {"l2", "mean_abs"}, default "l2"
         How a nominee's outgoing weights enter its saliency (eq. 2).
+    bias : {"absolute", "relative"}, optional
+        How biases enter the distance of two units: as one more incoming weight, or relative to
+        their sum, as printed (eq. 2). By default "absolute", but "relative" for `OneShot`, which
+        is the paper's baseline.
+    max_output_change : float, optional
+        Certify that no output (a logit, where a softmax or sigmoid comes last) moves by more than
+        this, whatever the legitimate input; what costs nothing goes first, and the run ends
+        before its target where every further pair might exceed it. Not for `OneShot`, which
+        chooses all pairs at once.
     seed : int, default 0
         Seed of the random stream: same inputs, options and seed, same result, on any number of
         threads.
@@ -119,9 +135,22 @@ def prune(
     Notes
     -----
     Ctrl-C stops a run within half a second when it was started from the main thread.
+
+    What is certified, `PruningResult.impact` too, is the change between the two networks of
+    float32 weights in exact arithmetic. Casting weights back to float16 or bfloat16
+    (`PruningResult.rounding`), and the rounding of an evaluation, come on top.
     """
     method = Annealing() if method is None else method
-    check_options(target=target, step=step, method=method, outgoing=outgoing, seed=seed)
+    check_options(
+        target=target,
+        step=step,
+        method=method,
+        outgoing=outgoing,
+        bias=bias,
+        max_output_change=max_output_change,
+        seed=seed,
+    )
+    bias = bias_or_default(bias, method)
     floors = Floors(
         accuracy=stop_if_accuracy_below,
         robust_accuracy=stop_if_robust_accuracy_below,
@@ -141,10 +170,13 @@ def prune(
             input_box.lower,
             input_box.upper,
             layers=chosen,
-            target=target,
+            target=fraction_for_core(target),
             step=step,
             method=method_to_dict(method),
             outgoing=outgoing,
+            bias=bias,
+            max_output_change=max_output_change,
+            lossless=target == LOSSLESS,
             seed=seed,
             on_epoch=partial(watch.see, advance),
             supervised=supervisor is not None,
@@ -165,6 +197,8 @@ def prune(
         step=step,
         method=method,
         outgoing=outgoing,
+        bias=bias,
+        max_output_change=None if max_output_change is None else float(max_output_change),
         seed=seed,
         input_box=input_box.source,
         input_bounds={
@@ -191,15 +225,29 @@ def prune(
     )
 
 
-def check_options(*, target: float, step: float, method: Method, outgoing: str, seed: int) -> None:
+def check_options(
+    *,
+    target: float | Literal["lossless"],
+    step: float,
+    method: Method,
+    outgoing: str,
+    seed: int,
+    bias: str | None = None,
+    max_output_change: float | None = None,
+) -> None:
     """Let the core judge the options before a model is opened."""
     if not isinstance(method, Annealing | Greedy | OneShot):
         raise ConfigError(
             f"method: expected nnprune.Annealing(), Greedy() or OneShot(), got {method!r}"
         )
-    for option, fraction in (("target", target), ("step", step)):
-        if isinstance(fraction, bool) or not isinstance(fraction, int | float | np.floating):
-            raise ConfigError(f"{option}: expected a number, got {fraction!r}")
+    if isinstance(target, str) and target != LOSSLESS:
+        raise ConfigError(f"target: expected a number or '{LOSSLESS}', got {target!r}")
+    numbers = {"target": fraction_for_core(target), "step": step}
+    if max_output_change is not None:
+        numbers["max_output_change"] = max_output_change
+    for option, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int | float | np.floating):
+            raise ConfigError(f"{option}: expected a number, got {number!r}")
     counts = {name: getattr(method, name) for name in ("pool", "rewalks") if hasattr(method, name)}
     for option, count in {**counts, "seed": seed}.items():
         whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
@@ -207,7 +255,39 @@ def check_options(*, target: float, step: float, method: Method, outgoing: str, 
             raise ConfigError(f"{option}: expected an integer from 0 to 2**64 - 1, got {count!r}")
     if not isinstance(outgoing, str):
         raise ConfigError(f"outgoing: expected 'l2' or 'mean_abs', got {outgoing!r}")
-    _core.check_options(target=target, step=step, method=method_to_dict(method), outgoing=outgoing)
+    if bias is not None and not isinstance(bias, str):
+        raise ConfigError(f"bias: expected 'absolute' or 'relative', got {bias!r}")
+    _core.check_options(
+        target=numbers["target"],
+        step=step,
+        method=method_to_dict(method),
+        outgoing=outgoing,
+        bias=bias_or_default(bias, method),
+        max_output_change=max_output_change,
+    )
+    if max_output_change is None:
+        return
+    if target == LOSSLESS:
+        raise ConfigError(
+            f"max_output_change: target '{LOSSLESS}' changes nothing; give one of them"
+        )
+    if isinstance(method, OneShot):
+        raise ConfigError(
+            "max_output_change: OneShot() chooses all pairs at once and keeps to no budget; "
+            "use Annealing() or Greedy()"
+        )
+
+
+def bias_or_default(bias: str | None, method: Method) -> str:
+    """Return the bias term; the baseline has the paper's."""
+    if bias is not None:
+        return bias
+    return "relative" if isinstance(method, OneShot) else "absolute"
+
+
+def fraction_for_core(target: float | str) -> float:
+    """Return a target that the core accepts; it does not read that of a lossless run."""
+    return 0.5 if isinstance(target, str) else target
 
 
 def chosen_layers(
@@ -270,12 +350,16 @@ class _Watch:
         return None if self._on_epoch is None else self._on_epoch(epoch)
 
 
-def units_to_remove(opened: OpenedModel, chosen: Sequence[str], target: float) -> int:
+def units_to_remove(
+    opened: OpenedModel, chosen: Sequence[str], target: float | Literal["lossless"]
+) -> int:
     units = [
         group.units
         for group in opened.graph.network.groups
         if group.reason is None and (not chosen or group.layer in chosen)
     ]
+    if isinstance(target, str):
+        return sum(count - 1 for count in units)
     return sum(min(int(np.floor(target * count + 0.5)), count - 1) for count in units)
 
 

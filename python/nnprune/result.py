@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,12 +94,18 @@ class PruningResult:
         The physically smaller model, compiled as the original was.
     source : Source
         The original.
-    target, step : float
-        Fractions asked for.
+    target : float or "lossless"
+        Fraction of units asked for, or only what costs nothing.
+    step : float
+        Fraction an epoch asked for.
     method : Annealing, Greedy or OneShot
         How pairs were chosen.
     outgoing : str
         Measure of the outgoing weights in the saliency.
+    bias : {"absolute", "relative"}
+        How biases entered the saliency.
+    max_output_change : float or None
+        What no output was allowed to move by, if anything.
     seed : int
         Seed of the random stream.
     input_box : {"given", "default", "rescaling", "assumed"}
@@ -120,8 +126,8 @@ class PruningResult:
         For each output's logits, bounds of their change over the whole input box: two sequences
         of float, in row-major order where an output has several axes. A final softmax or sigmoid
         is left out.
-    stopped_by : {"target", "callback", "no_delegate", "accuracy_floor", "robust_accuracy_floor", \
-"agreement_floor"}
+    stopped_by : {"target", "lossless", "max_output_change", "callback", "no_delegate", \
+"accuracy_floor", "robust_accuracy_floor", "agreement_floor"}
         Why the run ended; a floor is one that the next epoch would have broken.
     rounding : float
         Largest absolute error of casting changed weights back to float16 or bfloat16; 0 for
@@ -143,10 +149,12 @@ class PruningResult:
 
     model: keras.Model = field(repr=False)
     source: Source
-    target: float
+    target: float | Literal["lossless"]
     step: float
     method: Method
     outgoing: str
+    bias: str
+    max_output_change: float | None
     seed: int
     input_box: str
     input_bounds: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(
@@ -210,6 +218,16 @@ class PruningResult:
             f"MACs        {self.before.macs:>12,} -> {self.after.macs:,}",
             f"input box   {_BOX_SOURCES[self.input_box]}",
         ]
+        if self.max_output_change is not None:
+            lines.append(
+                f"certified   no output moves by more than {self._largest_change():.3g}"
+                f" (at most {self.max_output_change:g} was allowed)"
+            )
+        elif self.target == "lossless":
+            lines.append(
+                f"certified   no output moves by more than {self._largest_change():.3g},"
+                " by the rounding of merged weights"
+            )
         width = max((len(change.layer) for change in self.layers), default=0)
         for change in self.layers:
             units = f"{change.units_before} -> {change.units_after} units"
@@ -223,6 +241,10 @@ class PruningResult:
             lines.append(f"casting back rounded changed weights by up to {self.rounding:.2g}")
         return "\n".join(lines)
 
+    def _largest_change(self) -> float:
+        ends = [end for both in self.impact.values() for one in both for end in one]
+        return max((abs(end) for end in ends), default=0.0)
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the model as plain values; infinite numbers become None."""
         plain: dict[str, Any] = {
@@ -233,6 +255,8 @@ class PruningResult:
             "step": self.step,
             "method": method_to_dict(self.method),
             "outgoing": self.outgoing,
+            "bias": self.bias,
+            "max_output_change": self.max_output_change,
             "seed": self.seed,
             "input_box": self.input_box,
             "input_bounds": bounds_to_plain(self.input_bounds),

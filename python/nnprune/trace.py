@@ -21,15 +21,16 @@ class Merge:
         The layer of both units.
     nominee : int
         The unit that went.
-    delegate : int
-        The unit that took over its outgoing weights.
+    delegate : int or None
+        The unit that took over its outgoing weights; None where the nominee was 0 for every
+        legitimate input, so that nothing had to.
     epoch : int
         When, from 0.
     """
 
     layer: str
     nominee: int
-    delegate: int
+    delegate: int | None
     epoch: int
 
 

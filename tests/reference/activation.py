@@ -306,7 +306,8 @@ def _gap(old: Ends, new: Ends) -> Ends:
     return np.where(np.isnan(lower), -np.inf, lower), np.where(np.isnan(upper), np.inf, upper)
 
 
-def _product(first: Ends, second: Ends) -> Ends:
+def product(first: Ends, second: Ends) -> Ends:
+    """Multiply two intervals; an infinite end times 0 is 0."""
     with np.errstate(invalid="ignore"):
         corners = [np.where((a == 0.0) | (b == 0.0), 0.0, a * b) for a in first for b in second]
     return np.min(corners, axis=0), np.max(corners, axis=0)
@@ -394,7 +395,7 @@ def difference(
     """Interval of `s(v) - s(u)` for u in `old`, v in `new`, `v - u` in `change`."""
     old, new, change = consistent(old, new, change)
     hull = (np.minimum(old[0], new[0]), np.maximum(old[1], new[1]))
-    by_slope = _product(slope_range(kind, *hull, parameters), change)
+    by_slope = product(slope_range(kind, *hull, parameters), change)
     by_value = _gap(value_range(kind, *old, parameters), value_range(kind, *new, parameters))
     exact = (
         -_largest_rise(kind, new, old, -change[0], parameters),

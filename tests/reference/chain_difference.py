@@ -35,7 +35,7 @@ from reference.chain_values import (
     tangent,
     value_maps,
 )
-from reference.impact import gap, intersect, product
+from reference.impact import gap, intersect
 
 Units = NDArray[np.int64]
 Pairs = Sequence[tuple[int, int]]
@@ -88,7 +88,9 @@ def activated(kind: str, old: Interval, new: Interval, difference: Interval) -> 
             -a, np.minimum(difference[1], q)
         )
     hull = (np.minimum(old[0], new[0]), np.maximum(old[1], new[1]))
-    return intersect(product(activation.slope_range(kind, *hull), difference), gap(*values))
+    return intersect(
+        activation.product(activation.slope_range(kind, *hull), difference), gap(*values)
+    )
 
 
 def secants_between(kind: str, old: Interval, new: Interval) -> Slopes:

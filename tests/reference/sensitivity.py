@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reference import activation, chain_jacobian
 from reference.activation import Array
@@ -72,7 +73,7 @@ class Rows:
         radius = np.broadcast_to(norm[:, None], self.centre.shape)
         return Rows(np.zeros_like(self.centre), radius, norm)
 
-    def times(self, elements: Array, change: Interval) -> Interval:
+    def times(self, elements: NDArray[np.int64], change: Interval) -> Interval:
         """Bound rows times a vector that is zero but for some elements."""
         middle, half = (change[0] + change[1]) / 2.0, (change[1] - change[0]) / 2.0
         most = np.maximum(np.abs(change[0]), np.abs(change[1]))

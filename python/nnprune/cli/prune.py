@@ -34,17 +34,39 @@ def prune(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The smaller model, .keras or .h5.")
     ],
-    target: Annotated[str, typer.Option(help="Fraction of each layer's units to remove.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            help="Fraction of each layer's units to remove, or lossless: only what costs nothing.",
+            metavar="FRACTION|lossless",
+        ),
+    ],
     step: Annotated[str, typer.Option(help="Fraction to remove in an epoch; 1/64 works.")] = "1/32",
     method: Annotated[str, typer.Option(help="annealing, greedy or one-shot.")] = "annealing",
     alpha: Annotated[float, typer.Option(help="Weight of size against evenness.")] = 0.75,
     similarity: Annotated[float, typer.Option(help="From where outputs count as alike.")] = 0.9,
     density: Annotated[str, typer.Option(help="inclusive or printed (eq. 6).")] = "inclusive",
     normalization: Annotated[str, typer.Option(help="scaled or none (as printed).")] = "scaled",
+    impact: Annotated[
+        str, typer.Option(help="interval, distance or moment: what a pair's change is taken for.")
+    ] = "interval",
     pool: Annotated[int, typer.Option(help="Candidates scored per unit to remove.")] = 4,
     rewalks: Annotated[int, typer.Option(help="Further walks over rejected candidates.")] = 1,
     restart: Annotated[str, typer.Option(help="never or visit: forget the last energy.")] = "never",
     outgoing: Annotated[str, typer.Option(help="l2 or mean_abs, in the saliency.")] = "l2",
+    bias: Annotated[
+        str | None,
+        typer.Option(
+            help="absolute or relative (as printed), in the saliency; relative for one-shot only, "
+            "unless given."
+        ),
+    ] = None,
+    max_output_change: Annotated[
+        float | None,
+        typer.Option(
+            help="Certify that no output moves by more than this; end where none is left."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random stream.")] = 0,
     input_bounds: InputBounds = None,
     layers: Annotated[
@@ -93,6 +115,7 @@ def prune(
         similarity=similarity,
         density=density,
         normalization=normalization,
+        impact=impact,
         pool=pool,
         rewalks=rewalks,
         restart=restart,
@@ -103,13 +126,15 @@ def prune(
         check_output(trace, overwrite=overwrite, suffixes=(".json",))
     result = run_pruning(
         model,
-        target=fraction_of("target", target),
+        target="lossless" if target == "lossless" else fraction_of("target", target),
         step=fraction_of("step", step),
         method=chosen,
         input_bounds=bounds,
         layers=names_of(layers),
         exclude=names_of(exclude),
         outgoing=outgoing,
+        bias=bias,
+        max_output_change=max_output_change,
         seed=seed,
         evaluate=_data(evaluate, scale, offset),
         attacks=attacks_of(attack, none=no_attacks),
@@ -152,4 +177,6 @@ def _method(name: str, **parameters: Any) -> Method:
         ) from None
     if kind is Annealing:
         return Annealing(**parameters)
-    return Greedy(pool=parameters["pool"]) if kind is Greedy else kind()
+    if kind is Greedy:
+        return Greedy(impact=parameters["impact"], pool=parameters["pool"])
+    return kind()

@@ -151,8 +151,10 @@ def _run(entry: Entry) -> Run:
         before, gone = gone, gone + record["removed"]
         epochs.append(Epoch(start=before / max(total, 1), end=gone / max(total, 1), record=record))
     name = str(pruning["method"]["name"]).replace("_", "-")
+    target = pruning["target"]
     method = (
-        f"{name}, target {fmt.percent(pruning['target'])}, step {fmt.percent(pruning['step'])},"
+        f"{name}, target {target if isinstance(target, str) else fmt.percent(target)},"
+        f" step {fmt.percent(pruning['step'])},"
         f" seed {pruning['seed']}, stopped by {pruning['stopped_by'].replace('_', ' ')}"
     )
     if pruning.get("undone"):
