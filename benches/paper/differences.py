@@ -96,6 +96,7 @@ class Chain:
         lower, upper = (np.broadcast_to(end, shape).astype(np.float64) for end in bench.box)
         self._box = lower.ravel(), upper.ravel()
         self._live = [np.ones(len(bias), np.bool_) for bias in self._biases]
+        self._sensitivity = self._enclosed()
         self.wider: dict[str, list[float]] = {"intervals": [], "affine": []}
 
     def prune(self, step: Fraction, target: float, source: Source) -> list[Merge]:
@@ -107,6 +108,7 @@ class Chain:
         pace = [max(1, math.floor(float(step) * n + 0.5)) for n in units]
         epoch = 0
         while any(quota[layer] for layer in hidden):
+            self._sensitivity = self._enclosed()
             for layer in hidden:
                 count = min(pace[layer], quota[layer], int(self._live[layer].sum()) - 1)
                 for nominee, delegate in self._visit(layer, count, source) if count else ():
@@ -159,11 +161,31 @@ class Chain:
         columns, bias = self._kernels[layer].T, self._biases[layer]
         squares = np.sum(columns**2, axis=1)
         distance = np.sqrt(np.maximum(squares[:, None] + squares - 2 * columns @ columns.T, 0.0))
-        apart = np.abs(bias[:, None] - bias)
-        apart = apart / np.maximum(np.abs(bias[:, None] + bias), 1e-12)
         outgoing = np.linalg.norm(self._kernels[layer + 1], axis=1)
-        saliency: _Array = outgoing[:, None] * (distance + apart)
+        saliency: _Array = outgoing[:, None] * np.hypot(distance, bias[:, None] - bias)
         return saliency
+
+    def _enclosed(self) -> list[tuple[_Array, _Array]]:
+        """Enclose the logits' Jacobian with respect to what each layer's reader reads.
+
+        Returns
+        -------
+        list of (centre, radius)
+            Each of shape (logits, units), for slopes of ReLU between 0 and 1.
+        """
+        centre = np.eye(len(self._biases[-1]))
+        radius, norm = np.zeros_like(centre), np.zeros(len(centre))
+        found = []
+        for kernel in self._kernels[:0:-1]:
+            columns = np.linalg.norm(kernel, axis=1)
+            radius = np.minimum(radius @ np.abs(kernel).T, norm[:, None] * columns)
+            centre = centre @ kernel.T
+            norm = np.minimum(norm * _spectral_norm(kernel), np.linalg.norm(radius, axis=1))
+            found.append((centre, np.minimum(radius, norm[:, None])))
+            centre = centre / 2.0
+            radius = radius + np.abs(centre)
+            norm = np.minimum(norm + np.linalg.norm(centre, axis=1), np.linalg.norm(radius, axis=1))
+        return found[::-1]
 
     def _values(self) -> list[tuple[_Interval, _Interval]]:
         """Return each layer's inputs and pre-activations as intervals."""
@@ -185,16 +207,10 @@ class Chain:
         """Return NORM (equation 4) of every pair's impact on the logits."""
         nominees, delegates = np.array(pairs).T
         change = self._change(layer, nominees, delegates, values[layer], source)
-        rows = self._kernels[layer + 1][nominees]
-        ends = rows * change[0][:, None], rows * change[1][:, None]
-        difference = np.minimum(*ends), np.maximum(*ends)
-        for following in range(layer + 1, len(self._kernels) - 1):
-            old = values[following][1]
-            new = old[0] + difference[0], old[1] + difference[1]
-            hidden = _through_relu(old, new, difference)
-            kernel = self._kernels[following + 1]
-            difference = _affine(hidden, kernel, np.zeros(kernel.shape[1]))
-        norms: _Array = np.sum(difference[1] - difference[0], axis=1)
+        half, most = (change[1] - change[0]) / 2, np.maximum(*np.abs(change))
+        centre, radius = self._sensitivity[layer]
+        reach = np.abs(centre[:, nominees]) * half + radius[:, nominees] * most
+        norms: _Array = 2 * np.sum(reach, axis=0)
         return norms
 
     def _change(
@@ -227,6 +243,21 @@ def _cheapest(saliency: _Array, free: NDArray[np.bool_], count: int) -> list[tup
     delegates = units[among.argmin(axis=1)]
     order = np.lexsort((delegates, units, among.min(axis=1)))[:count]
     return [(int(units[index]), int(delegates[index])) for index in order]
+
+
+def _spectral_norm(kernel: _Array) -> float:
+    """Bound the largest singular value: sums of weights, and a Gram matrix squared four times."""
+    sizes = np.abs(kernel)
+    by_sums = math.sqrt(sizes.sum(axis=0).max() * sizes.sum(axis=1).max())
+    gram = kernel.T @ kernel if kernel.shape[1] <= kernel.shape[0] else kernel @ kernel.T
+    scale = 0.0
+    for _ in range(4):
+        size = float(np.linalg.norm(gram))
+        if size == 0.0:
+            return 0.0
+        gram, scale = (gram / size) @ (gram / size), 2 * (scale + math.log(size))
+    root = math.exp((scale + math.log(np.linalg.norm(gram))) / 32)
+    return min(by_sums, root)
 
 
 def _affine(values: _Interval, kernel: _Array, bias: _Array) -> _Interval:
