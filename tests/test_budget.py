@@ -10,8 +10,10 @@ import keras
 import nnprune
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from keras import layers, ops
 from nnprune import cli, errors, gradients
+from nnprune.report.render import load_schema
 from numpy.typing import NDArray
 
 Values = NDArray[np.float32]
@@ -156,6 +158,8 @@ def test_lossless_removes_what_is_planted_and_nothing_else() -> None:
     assert report["target"] == "lossless"
     assert None in [merge["delegate"] for merge in report["merges"]]
     assert "by the rounding of merged weights" in result.summary()
+    validator = Draft202012Validator(load_schema())
+    assert validator.evolve(schema=load_schema()["$defs"]["pruning"]).is_valid(report)
 
 
 def test_lossless_leaves_a_model_without_such_units_alone() -> None:
