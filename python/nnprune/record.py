@@ -27,7 +27,7 @@ KIND = "nnprune-record"
 SCHEMA_VERSION = 1
 
 Bounds = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
-Merges = Mapping[str, tuple[tuple[int, int], ...]]
+Merges = Mapping[str, tuple[tuple[int, int | None], ...]]
 
 _AGAIN = "prune again, or save the smaller model with PruningResult.save"
 
@@ -50,7 +50,8 @@ class Record:
     units : mapping of str to int
         Units of each pruned layer in the original.
     merges : mapping of str to tuple of (nominee, delegate)
-        Of each pruned layer, in order; units by their numbers in the original.
+        Of each pruned layer, in order; units by their numbers in the original. No delegate where
+        the nominee's outgoing weights were dropped: it is 0 for every input.
     nnprune_version : str
         What pruned it.
     """
@@ -132,9 +133,9 @@ class Record:
             It is something else.
         """
         try:
-            merges: dict[str, list[tuple[int, int]]] = {}
+            merges: dict[str, list[tuple[int, int | None]]] = {}
             for merge in plain["merges"]:
-                pair = (_count(merge["nominee"]), _count(merge["delegate"]))
+                pair = (_count(merge["nominee"]), _unit_or_none(merge["delegate"]))
                 merges.setdefault(str(merge["layer"]), []).append(pair)
             units = {str(one["layer"]): _count(one["units_before"]) for one in plain["layers"]}
             return cls(
@@ -190,17 +191,17 @@ def bounds_from_plain(plain: Sequence[Mapping[str, Any]]) -> Bounds:
     }
 
 
-def merges_to_plain(merges: Merges) -> dict[str, list[list[int]]]:
+def merges_to_plain(merges: Merges) -> dict[str, list[list[int | None]]]:
     """Describe merges as JSON has them: `[nominee, delegate]` by layer, in order."""
     return {layer: [list(pair) for pair in pairs] for layer, pairs in merges.items()}
 
 
-def merges_from_plain(plain: Mapping[str, Sequence[Sequence[int]]]) -> Merges:
+def merges_from_plain(plain: Mapping[str, Sequence[Sequence[int | None]]]) -> Merges:
     """Read what `merges_to_plain` wrote."""
     found = {}
     for layer, pairs in plain.items():
         found[str(layer)] = tuple(
-            (_count(nominee), _count(delegate)) for nominee, delegate in pairs
+            (_count(nominee), _unit_or_none(delegate)) for nominee, delegate in pairs
         )
     return found
 
@@ -220,6 +221,10 @@ def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"{value!r} is no count")
     return value
+
+
+def _unit_or_none(value: Any) -> int | None:
+    return None if value is None else _count(value)
 
 
 def _digest(value: Any) -> str | None:

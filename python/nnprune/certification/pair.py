@@ -84,12 +84,12 @@ class Pair:
         return self.original.graph.network, self.pruned.graph.network
 
     @property
-    def named_merges(self) -> list[tuple[str, int, int]]:
+    def named_merges(self) -> list[tuple[str, int, int | None]]:
         """The merges as the core takes them."""
         return named_merges(self.merges)
 
 
-def named_merges(merges: Merges) -> list[tuple[str, int, int]]:
+def named_merges(merges: Merges) -> list[tuple[str, int, int | None]]:
     """Bring merges into the form that the core takes: layer, nominee, delegate."""
     return [(layer, *pair) for layer, pairs in merges.items() for pair in pairs]
 

@@ -144,6 +144,7 @@ impl Run<'_> {
         impacts: &[Intervals],
     ) -> (usize, Vec<usize>) {
         let (count, pool) = wanted;
+        let sizes: Vec<f64> = impacts.iter().map(largest).collect();
         let room = most * (1.0 - KEPT_BACK);
         for together in (1..=count).rev() {
             let times = together as f64;
@@ -153,14 +154,22 @@ impl Run<'_> {
                         && so_far.upper + times * own.upper.max(0.0) <= room
                 })
             };
-            let fitting: Vec<usize> =
-                (0..pairs.len()).filter(|&at| fits(&impacts[at])).take(pool).collect();
+            let mut fitting: Vec<usize> =
+                (0..pairs.len()).filter(|&at| fits(&impacts[at])).collect();
             if fitting.len() >= together {
+                // The cheapest first: what is dear leaves room for fewer.
+                fitting.sort_by(|&a, &b| sizes[a].total_cmp(&sizes[b]).then(a.cmp(&b)));
+                fitting.truncate(pool);
                 return (together, fitting);
             }
         }
         (0, Vec::new())
     }
+}
+
+/// The most that any output moves.
+fn largest(impact: &Intervals) -> f64 {
+    impact.iter().map(|each| each.upper.max(-each.lower)).fold(0.0, f64::max)
 }
 
 /// Whether every end of `change` is within `most` of 0.

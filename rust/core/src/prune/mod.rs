@@ -4,7 +4,7 @@ mod lossless;
 mod run;
 
 use crate::bounds::InputBox;
-use crate::config::ValidConfig;
+use crate::config::{Method, ValidConfig};
 use crate::error::{Error, Poll, Result};
 use crate::interval::Intervals;
 use crate::network::{Group, Network};
@@ -99,6 +99,13 @@ pub fn prune(
             "target {} rounds to no unit at all in any layer; ask for more",
             config.target
         )));
+    }
+    if config.is_certified() && config.method == Method::OneShot {
+        return Err(Error::Config {
+            field: "max_output_change",
+            expected: "annealing or greedy: one-shot prunes all at once".into(),
+            got: "one_shot".into(),
+        });
     }
     let mut run = Run::new(network, &groups, input_box, config, poll)?;
     let mut trace = Vec::new();
