@@ -1,0 +1,1 @@
+"""Which score orders candidates best, strategy by strategy."""
