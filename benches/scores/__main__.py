@@ -39,20 +39,25 @@ EPSILON = 0.05
 SHAKE = 0.01
 """Standard deviation of a weight's relative error in a shaken copy."""
 
-IMPACTS: tuple[Literal["interval", "distance", "moment"], ...] = ("interval", "distance", "moment")
-METHODS: Mapping[str, nnprune.options.Method] = {
-    "one-shot": nnprune.OneShot(),
-    "saliency, kept up to date": nnprune.Greedy(pool=1),
-    **{
-        f"greedy, {impact}, pool {pool}": nnprune.Greedy(impact=impact, pool=pool)
-        for impact in IMPACTS
-        for pool in (4, 16, 1000)
-    },
-    **{f"annealing, {impact}": nnprune.Annealing(impact=impact) for impact in IMPACTS},
-    "annealing, interval, alpha 1": nnprune.Annealing(alpha=1.0),
-    "annealing as printed": nnprune.Annealing(
-        normalization="none", density="printed", pool=1, restart="visit"
+Strategy = tuple[nnprune.options.Method, Literal["absolute", "relative"]]
+"""How pairs are chosen, and how biases enter the distance of two units."""
+
+STRATEGIES: Mapping[str, Strategy] = {
+    "one-shot, bias as printed": (nnprune.OneShot(), "relative"),
+    "saliency, bias as printed": (nnprune.Greedy(pool=1), "relative"),
+    "saliency": (nnprune.Greedy(pool=1), "absolute"),
+    "greedy, bias as printed": (nnprune.Greedy(), "relative"),
+    "greedy": (nnprune.Greedy(), "absolute"),
+    "greedy, pool 8": (nnprune.Greedy(pool=8), "absolute"),
+    "greedy, every nominee": (nnprune.Greedy(pool=1000), "absolute"),
+    "greedy, impact from distances": (nnprune.Greedy(impact="distance"), "absolute"),
+    "greedy, impact from moments": (nnprune.Greedy(impact="moment"), "absolute"),
+    "annealing to the letter": (
+        nnprune.Annealing(normalization="none", density="printed", pool=1, restart="visit"),
+        "relative",
     ),
+    "annealing, bias as printed": (nnprune.Annealing(), "relative"),
+    "annealing (the default)": (nnprune.Annealing(), "absolute"),
 }
 
 
@@ -97,17 +102,19 @@ def measured(
     model: PaperModel,
     opened: Workbench,
     bench: Workbench,
-    method: nnprune.options.Method,
+    strategy: Strategy,
     runs: int,
 ) -> NDArray[np.float64]:
     """Prune `runs` times; figures of shape (runs, shares, 3)."""
     rows = []
+    method, bias = strategy
     for seed in range(runs):
         result = nnprune.prune(
             shaken(opened.model, seed),
             target=TARGET,
             step=float(model.step),
             method=method,
+            bias=bias,
             seed=seed,
             input_bounds=opened.box,
             layers=list(bench.units),
@@ -134,9 +141,9 @@ def table(model: PaperModel, runs: int, samples: int, only: str) -> None:
     print(f"\n**{model.title}**: {original}; {len(bench.y)} samples\n")
     heads = [*(f"{share:.0%}" for share in SHARES), "mean", "balanced", "FGSM"]
     print(f"| strategy | {' | '.join(heads)} |\n| --- |{' --- |' * len(heads)}")
-    for name, method in METHODS.items():
+    for name, strategy in STRATEGIES.items():
         if only in name:
-            found = measured(model, opened, bench, method, runs)
+            found = measured(model, opened, bench, strategy, runs)
             cells = [spread(share) for share in found[:, :, 0].T]
             cells += [f"{mean:.1f}" for mean in found.mean(axis=(0, 1))]
             print(f"| {name} | {' | '.join(cells)} |", flush=True)
