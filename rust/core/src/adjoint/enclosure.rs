@@ -209,6 +209,9 @@ impl Enclosure {
             let part = Part { birth: id, shape: ball(middle.len()), fresh, total };
             through.parts.insert(0, part);
             // All that there is, rounding too, is in the new part's total; in those before it, not.
+        } else {
+            // Without a part for what arose here, those before it would bound too little.
+            through.parts.clear();
         }
         through
     }

@@ -1,10 +1,14 @@
 //! Bounds that hold: no sampled value or difference ever lies outside its interval.
 
+use ndarray::{Array1, Array2};
+use nnprune_core::activation::Activation;
+use nnprune_core::bounds::{Bounds, InputBox, Tightening};
 use nnprune_core::config::Change;
 use nnprune_core::error::{Poll, never_stop};
 use nnprune_core::impact::{self, Pair, Step};
+use nnprune_core::interval::{Interval, Intervals};
 use nnprune_core::merge;
-use nnprune_core::network::Network;
+use nnprune_core::network::{Dense, Network, NetworkBuilder, Op};
 use nnprune_core::one_shot::with_final_delegates;
 use nnprune_core::random::Random;
 use nnprune_core::sensitivity::Sensitivity;
@@ -107,5 +111,46 @@ proptest! {
         }
         let settled = with_final_delegates(&chain);
         prop_assert!(settled.iter().all(|pair| kept.contains(&pair.delegate)));
+    }
+}
+
+/// `1e190 |x|` and a constant.
+fn huge() -> Network {
+    let mut builder = NetworkBuilder::new();
+    builder.add("x", &[], Op::Input, Some(&[1]), None).unwrap();
+    let mut last = "x".to_owned();
+    for layer in 0..6 {
+        let (weight, bias, negative_slope) =
+            if layer == 0 { (1.0, 0.0, -1.0) } else { (1e38, 1.0, 0.0) };
+        let kernel = Array2::from_elem((1, 1), weight);
+        let dense = Dense { kernel, bias: Some(Array1::from_elem(1, bias)) };
+        let name = format!("d{layer}");
+        builder.add(&name, &[&last], Op::Dense(dense), None, None).unwrap();
+        let kinked = Activation::Relu { negative_slope, max_value: f64::INFINITY, threshold: 0.0 };
+        last = format!("a{layer}");
+        builder.add(&last, &[&name], Op::Activation(kinked), None, None).unwrap();
+    }
+    builder.add("logits", &[&last], Op::Identity, None, None).unwrap();
+    builder.build(&["logits"]).unwrap()
+}
+
+#[test]
+fn deviations_whose_squares_overflow_are_not_forgotten() {
+    let network = huge();
+    let ends: Intervals = [Interval::new(-1.0, 1.0)].into_iter().collect();
+    let input_box = InputBox::new(&network, vec![ends]).unwrap();
+    let mut go_on = never_stop();
+    let tightening = Tightening { backward: false, ..Tightening::default() };
+    let found =
+        Bounds::tight(&network, &input_box, tightening, &mut Poll::new(&mut go_on)).unwrap();
+    for x in [-1.0, 0.0, 0.5, 1.0] {
+        let [value] = logits(&network, [Interval::new(x, x)].into_iter().collect())[..] else {
+            panic!("one logit")
+        };
+        let range = found.of(network.logits()[0]).get(0);
+        assert!(
+            range.lower <= value.1 && value.0 <= range.upper,
+            "{x}: {value:?} not in {range:?}"
+        );
     }
 }
