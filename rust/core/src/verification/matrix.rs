@@ -91,10 +91,11 @@ impl Matrix {
             .off_by(times_up(self.error, add_up(b, other.error)))
     }
 
-    /// Larger than every symmetric matrix that may be meant, and known exactly.
-    pub(super) fn raised(mut self) -> Self {
+    /// Larger than every symmetric matrix that may be meant, and known exactly; the diagonal is
+    /// raised by `least` at least.
+    pub(super) fn raised(mut self, least: f64) -> Self {
         // Every mean is rounded once more.
-        let error = add_up(self.error, times_up(f64::EPSILON, self.frobenius()));
+        let error = add_up(self.error, times_up(f64::EPSILON, self.frobenius())).max(least);
         for row in 0..self.rows.len() {
             for column in 0..row {
                 let mean = 0.5 * (self.rows[row][column] + self.rows[column][row]);

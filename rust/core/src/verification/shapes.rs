@@ -2,7 +2,8 @@
 //!
 //! A shape X, symmetric and positive semidefinite and known exactly, stands for all rows r with
 //! `|r . t| <= sqrt(t' X t)` for every t. What rounding leaves open is added to its diagonal. The
-//! scalings need not be exact, only positive: they are those of the first path.
+//! scalings need not be exact, only positive: they are those of the first path. So that they stay
+//! so where a shape is nearly flat, no diagonal is raised by less than on the first path.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ impl Shapes {
                 columns: Arc::new(kernel.rows.iter().map(|row| size_in(row, shape)).collect()),
                 stretch: stretch(shape, &kernel),
                 shape: (further && layer.kernel.nrows() <= WIDEST)
-                    .then(|| Arc::new(kernel.times(shape).times(&kernel.transposed()).raised())),
+                    .then(|| Arc::new(congruent(shape, &kernel))),
             }
         };
         self.pulled.entry((birth, id)).or_insert_with(make).clone()
@@ -69,7 +70,9 @@ impl Shapes {
             let at = |row: usize, column: usize| {
                 times(scale[row], times(scale[column], shape.at(row, column)))
             };
-            Arc::new(Matrix::from_fn(shape.shape(), at).raised())
+            let moved = Matrix::from_fn(shape.shape(), at);
+            let least = 32.0 * f64::EPSILON * moved.frobenius();
+            Arc::new(moved.raised(least))
         };
         Arc::clone(self.sloped.entry((birth, id)).or_insert_with(make))
     }
@@ -138,6 +141,13 @@ fn stretch(shape: &Matrix, kernel: &Matrix) -> f64 {
     root_up(matrix.spectral_radius())
 }
 
+/// W X W'.
+fn congruent(shape: &Matrix, kernel: &Matrix) -> Matrix {
+    let terms = (kernel.shape().0 + kernel.shape().1) as f64 + 8.0;
+    let least = 4.0 * terms * f64::EPSILON * kernel.frobenius().powi(2) * shape.frobenius();
+    kernel.times(shape).times(&kernel.transposed()).raised(least)
+}
+
 /// Enclose s o r for slopes s in `anywhere` and r in the shape: with `B = R^-1 X R^-1 <= I`, R
 /// diagonal, in `R (2 - B)^-1 R`, where the inverse is at most `1/2 + B/4 + B^2/8 + B^3/8`.
 fn after_slopes(shape: &Matrix, anywhere: Interval) -> Matrix {
@@ -173,8 +183,9 @@ fn after_slopes(shape: &Matrix, anywhere: Interval) -> Matrix {
         b.at(row, column).scaled(0.25).plus(eighths).plus(half)
     });
     // Raised before it gets the scale, which would make much of what is little where it is small.
-    let inner = inner.off_by(error).raised();
-    Matrix::from_fn((n, n), |row, column| moved(inner.at(row, column), row, column)).raised()
+    let count = n as f64;
+    let inner = inner.off_by(error).raised(16.0 * (count + 8.0) * count * f64::EPSILON);
+    Matrix::from_fn((n, n), |row, column| moved(inner.at(row, column), row, column)).raised(0.0)
 }
 
 /// Keep a scale away from 0, where a unit or an input counts for nothing.
@@ -202,7 +213,7 @@ mod tests {
         for (lower, upper) in [(0.0, 1.0), (0.0, 1.2), (-0.2, 1.1)] {
             let kernel = Matrix::exact((0..7).map(|_| symmetric(random, 5)).collect());
             let anywhere = Interval::new(lower, upper);
-            let pulled = kernel.times(&ball(5)).times(&kernel.transposed()).raised();
+            let pulled = congruent(&ball(5), &kernel);
             let shape = after_slopes(&pulled, anywhere);
             let far = stretch(&pulled, &Matrix::diagonal(&[1.0; 7]));
             for _ in 0..200 {
