@@ -33,8 +33,8 @@ that made it (a plus: with changes not yet committed). Sentences about who is ah
 the numbers. The models (`benches/models`) are trained here by the paper's recipe, they are not the
 authors'; CIFAR-10 comes from JPEG copies and the credit card data are a part, so that figures are
 to be compared within a table, not with the paper's. Figures of commit a8f04e55d531 and earlier are
-those of the engine before its impacts came from an enclosed Jacobian and its saliency took biases as
-one more weight: `docs/scores.md` has both.
+those of the engine before its impacts came from an enclosed Jacobian and its saliency took biases
+as one more weight: `docs/scores.md` has both.
 
 *Robust*: right both without and under FGSM of strength epsilon on the pruned model's own gradients,
 within the input box. *Mean recall*: the mean over the classes of the share that is right; it is
