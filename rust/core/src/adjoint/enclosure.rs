@@ -1,12 +1,9 @@
 //! Rows of a Jacobian that varies with the input, as centre + box + ball.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use ndarray::{Array2, ArrayView1, ArrayView2};
 
-use super::ellipsoid::{Pulled, Shape, Shapes, WIDEST, ball};
-
+use super::ellipsoid::{WIDEST, ball};
+use super::parts::{Part, Tools};
 use super::{Map, Norms, is_linear, pull, terms};
 use crate::error::{Poll, Result};
 use crate::interval::{Interval, Intervals, centre_radius, product as times};
@@ -30,44 +27,13 @@ pub(crate) struct Enclosure {
     /// One a row.
     pub(crate) norm: Vec<f64>,
     /// Where rho arose, the latest first.
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     /// L2 norm of what rounding has added to rho, which is in no part; one a row.
     rounding: Vec<f64>,
 }
 
-/// What deviation arose at one activation, and what all of it was there.
-#[derive(Debug, Clone)]
-struct Part {
-    /// The activation.
-    birth: NodeId,
-    /// What has become of a ball around there.
-    shape: Shape,
-    /// L2 norms of what arose, one a row.
-    fresh: Vec<f64>,
-    /// L2 norms of all deviation there, one a row.
-    total: Vec<f64>,
-}
-
 /// The reach of a shape, by where it arose, through given rows and over given sizes.
 pub(crate) type Reached<'a> = dyn FnMut(NodeId, &Array2<f64>, &[f64]) -> f64 + 'a;
-
-/// What enclosures of one network's Jacobian share.
-#[derive(Debug)]
-pub(crate) struct Tools {
-    norms: HashMap<NodeId, Norms>,
-    shapes: Option<Shapes>,
-}
-
-impl Tools {
-    /// Balls only, or ellipsoids too: they cost products of square matrices.
-    pub(crate) fn new(ellipsoids: bool) -> Self {
-        Self { norms: HashMap::new(), shapes: ellipsoids.then(Shapes::default) }
-    }
-
-    fn norms(&mut self, network: &Network, id: NodeId) -> &Norms {
-        self.norms.entry(id).or_insert_with(|| Norms::of(network, id))
-    }
-}
 
 /// An upper bound of the L2 norm, whatever the rounding.
 fn length(values: impl ExactSizeIterator<Item = f64>) -> f64 {
@@ -76,7 +42,7 @@ fn length(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 }
 
 /// What a result of about this many rounded operations may be too small by, as a factor.
-fn slack(operations: usize) -> f64 {
+pub(super) fn slack(operations: usize) -> f64 {
     1.0 + 2.0 * (operations as f64 + 6.0) * f64::EPSILON
 }
 
@@ -216,26 +182,6 @@ impl Enclosure {
         through
     }
 
-    fn parts_through_slopes(&self, id: NodeId, anywhere: Interval, tools: &mut Tools) -> Vec<Part> {
-        let Some(shapes) = tools.shapes.as_mut() else { return Vec::new() };
-        let moved = self.parts.iter().map(|part| {
-            let shape = shapes.through_slopes((part.birth, id), &part.shape, anywhere)?;
-            Some(Part { shape, ..part.clone() })
-        });
-        moved.collect::<Option<Vec<Part>>>().unwrap_or_default()
-    }
-
-    /// Bound what the parts allow by a factor for each: everything that was at one birth, and what
-    /// arose after it.
-    fn by_parts(&self, row: usize, factors: &[f64]) -> f64 {
-        let (mut least, mut later) = (f64::INFINITY, 0.0);
-        for (part, &factor) in self.parts.iter().zip(factors) {
-            least = least.min((later + times(part.total[row], factor)) * slack(2));
-            later = (later + times(part.fresh[row], factor)) * slack(2);
-        }
-        least
-    }
-
     fn through_linear(
         &self,
         network: &Network,
@@ -290,56 +236,6 @@ impl Enclosure {
             found.push((source, rows.finite().narrowed()));
         }
         Ok(found)
-    }
-
-    /// What a dense op in a chain does to the parts' shapes; `None` where it is none.
-    fn parts_through(
-        &self,
-        network: &Network,
-        id: NodeId,
-        tools: &mut Tools,
-    ) -> Option<Vec<Pulled>> {
-        let node = network.node(id);
-        let Op::Dense(layer) = &node.op else { return None };
-        if self.parts.is_empty() || layer.kernel.ncols() != node.len() {
-            return None;
-        }
-        let shapes = tools.shapes.as_mut()?;
-        let further = !matches!(network.node(node.sources[0]).op, Op::Input);
-        let through = |part: &Part| {
-            shapes.through_kernel((part.birth, id), &part.shape, layer.kernel.view(), further)
-        };
-        Some(self.parts.iter().map(through).collect())
-    }
-
-    /// The parts after a linear op: kept in a chain, else forgotten.
-    fn parts_after(
-        &self,
-        network: &Network,
-        id: NodeId,
-        pulled: Option<&[Pulled]>,
-        tools: &mut Tools,
-    ) -> Vec<Part> {
-        let node = network.node(id);
-        if let Some(pulled) = pulled {
-            let moved = self.parts.iter().zip(pulled).map(|(part, pulled)| {
-                Some(Part { shape: Arc::clone(pulled.shape.as_ref()?), ..part.clone() })
-            });
-            return moved.collect::<Option<Vec<Part>>>().unwrap_or_default();
-        }
-        match (&node.op, tools.shapes.as_mut()) {
-            (Op::Reshape | Op::Identity, Some(_)) => self.parts.clone(),
-            (Op::BatchNormalization(_, affine) | Op::Affine(affine), Some(shapes))
-                if affine.scale.len() == node.len() =>
-            {
-                let moved = self.parts.iter().map(|part| {
-                    let shape = shapes.through_scale((part.birth, id), &part.shape, &affine.scale);
-                    Part { shape, ..part.clone() }
-                });
-                moved.collect()
-            }
-            _ => Vec::new(),
-        }
     }
 
     /// The difference of two maxima is a mean of the differences with weights that vary.

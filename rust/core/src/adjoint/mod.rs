@@ -6,10 +6,12 @@
 mod ellipsoid;
 mod enclosure;
 mod norms;
+mod parts;
 
 pub(crate) use ellipsoid::reach;
-pub(crate) use enclosure::{Enclosure, Tools};
+pub(crate) use enclosure::Enclosure;
 pub(crate) use norms::Norms;
+pub(crate) use parts::Tools;
 
 use ndarray::{Array2, ArrayView2, Axis, Slice, Zip};
 use rayon::prelude::*;
