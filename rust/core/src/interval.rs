@@ -69,24 +69,41 @@ impl Interval {
             product(self.upper, other.lower),
             product(self.upper, other.upper),
         ];
-        Self::new(
+        let found = Self::new(
             ends.iter().copied().fold(f64::INFINITY, f64::min),
             ends.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        )
-        .outward()
+        );
+        let corners = [(self.lower, other.lower), (self.lower, other.upper)];
+        let corners =
+            corners.into_iter().chain([(self.upper, other.lower), (self.upper, other.upper)]);
+        found.outward().beyond_vanished(corners)
     }
 
     /// Interval of `factor * x`.
     pub fn scaled(self, factor: f64) -> Self {
         let (a, b) = (product(factor, self.lower), product(factor, self.upper));
-        Self::new(a.min(b), a.max(b)).outward()
+        let found = Self::new(a.min(b), a.max(b)).outward();
+        found.beyond_vanished([(factor, self.lower), (factor, self.upper)].into_iter())
+    }
+
+    /// Widened past 0 where a product of two numbers that are not 0 has vanished.
+    fn beyond_vanished(self, mut factors: impl Iterator<Item = (f64, f64)>) -> Self {
+        if factors.any(|(a, b)| a != 0.0 && b != 0.0 && a * b == 0.0) {
+            return self.hull(Self::new(-f64::MIN_POSITIVE, f64::MIN_POSITIVE));
+        }
+        self
     }
 
     /// Widened by `ulps` units in the last place of each end; exact zeros stay.
     pub fn widened(self, ulps: f64) -> Self {
         let pad = ulps * f64::EPSILON;
-        Self::new(self.lower - pad * self.lower.abs(), self.upper + pad * self.upper.abs())
-            .without_nan()
+        // Far below the normal numbers the pad itself would vanish.
+        let floor = |end: f64| if end == 0.0 { 0.0 } else { f64::MIN_POSITIVE };
+        Self::new(
+            self.lower - (pad * self.lower.abs()).max(floor(self.lower)),
+            self.upper + (pad * self.upper.abs()).max(floor(self.upper)),
+        )
+        .without_nan()
     }
 
     /// `upper - lower`.

@@ -65,8 +65,13 @@ impl Network {
         ids.iter().map(|&id| self.0.node(id).name.clone()).collect()
     }
 
-    fn pairs(group: &Group, pairs: &[(usize, usize)]) -> PyResult<Vec<Pair>> {
+    /// Check pairs that are merged one after the other, or (`alone`) each on its own.
+    fn pairs(group: &Group, pairs: &[(usize, usize)], alone: bool) -> PyResult<Vec<Pair>> {
+        let able: Vec<bool> = (0..group.units)
+            .map(|unit| group.consumers.iter().all(|c| c.can_delegate(unit, group.units)))
+            .collect();
         let mut gone = vec![false; group.units];
+        let mut checked = Vec::with_capacity(pairs.len());
         for &(nominee, delegate) in pairs {
             let inside = nominee < group.units && delegate < group.units;
             if !inside || nominee == delegate || gone[nominee] || gone[delegate] {
@@ -76,14 +81,15 @@ impl Network {
                     group.units
                 )));
             }
-            if !group.consumers.iter().all(|c| c.can_delegate(delegate, group.units)) {
+            if !able[delegate] {
                 return Err(config(format!(
                     "pairs: unit {delegate} is no delegate: a normalization after it has gain 0"
                 )));
             }
-            gone[nominee] = true;
+            gone[nominee] = !alone;
+            checked.push(Pair { nominee, delegate });
         }
-        Ok(pairs.iter().map(|&(nominee, delegate)| Pair { nominee, delegate }).collect())
+        Ok(checked)
     }
 
     fn bounds(&self, input_box: &InputBox, poll: &mut Poll<'_>) -> Result<Bounds> {
@@ -216,10 +222,7 @@ impl Network {
     ) -> PyResult<Ends<'py>> {
         let group = self.0.prunable_group(layer).map_err(to_py)?;
         // Each pair is scored alone, so that any two units will do.
-        let pairs: Vec<Pair> = pairs
-            .iter()
-            .map(|&pair| Self::pairs(&group, &[pair]).map(|pairs| pairs[0]))
-            .collect::<PyResult<_>>()?;
+        let pairs = Self::pairs(&group, &pairs, true)?;
         let input_box = input_box(&self.0, &lower, &upper)?;
         let impacts = enter(py, |poll| {
             let bounds = self.bounds(&input_box, poll)?;
@@ -253,7 +256,7 @@ impl Network {
         upper: Vec<Values<'py>>,
     ) -> PyResult<Ends<'py>> {
         let group = self.0.prunable_group(layer).map_err(to_py)?;
-        let pairs = Self::pairs(&group, &pairs)?;
+        let pairs = Self::pairs(&group, &pairs, false)?;
         let input_box = input_box(&self.0, &lower, &upper)?;
         let joint = enter(py, |poll| {
             let before = self.bounds(&input_box, poll)?;
@@ -272,7 +275,7 @@ impl Network {
 
     fn masked(&self, py: Python<'_>, layer: &str, pairs: Vec<(usize, usize)>) -> PyResult<Self> {
         let group = self.0.prunable_group(layer).map_err(to_py)?;
-        let pairs = Self::pairs(&group, &pairs)?;
+        let pairs = Self::pairs(&group, &pairs, false)?;
         enter(py, |_| {
             let mut masked = self.0.clone();
             merge::merge(&mut masked, &group, &pairs)?;
@@ -282,7 +285,7 @@ impl Network {
 
     fn removed(&self, py: Python<'_>, layer: &str, pairs: Vec<(usize, usize)>) -> PyResult<Self> {
         let group = self.0.prunable_group(layer).map_err(to_py)?;
-        let gone = Self::pairs(&group, &pairs)?;
+        let gone = Self::pairs(&group, &pairs, false)?;
         let kept: Vec<usize> =
             (0..group.units).filter(|&unit| gone.iter().all(|pair| pair.nominee != unit)).collect();
         Ok(Self(merge::remove(self.masked(py, layer, pairs)?.0, &group, &kept)))

@@ -12,6 +12,9 @@ use crate::network::{Affine, Conv, Dense, DepthwiseConv};
 
 /// Unit roundoff of f64.
 const ROUNDOFF: f64 = f64::EPSILON / 2.0;
+/// Added to every radius that is not 0: times the smallest float32 it does not vanish, so that a
+/// radius of 0 always means an exact 0.
+const VANISHING: f64 = 1e-250;
 /// Output positions whose patches are multiplied at once.
 const POSITIONS_PER_TASK: usize = 64;
 /// Tasks between two polls.
@@ -42,7 +45,10 @@ impl Pad {
     /// Centre and padded radius of an interval.
     fn split(self, interval: Interval) -> (f64, f64) {
         let (centre, radius) = centre_radius(interval);
-        (centre, radius + self.kappa * centre.abs())
+        if centre == 0.0 && radius == 0.0 {
+            return (0.0, 0.0);
+        }
+        (centre, radius + self.kappa * centre.abs() + VANISHING)
     }
 
     /// The interval around a computed centre, moved by a constant.

@@ -19,8 +19,8 @@ pub(crate) use difference::difference_at;
 use difference::{Differences, propagate};
 use pair::PairDifference;
 
-/// Candidates scored between two polls.
-const CANDIDATES_PER_POLL: usize = 256;
+/// Changes of single elements carried to the logits between two polls.
+const CHANGES_PER_POLL: usize = 4096;
 
 /// A nominee and its delegate, by their unit numbers in the original layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,7 +111,9 @@ pub fn candidates(
     let per_consumer = pair_differences(network, group, pairs, bounds, moments, poll)?;
     let numbers: Vec<usize> = (0..pairs.len()).collect();
     let mut impacts = Vec::with_capacity(pairs.len());
-    for batch in numbers.chunks(CANDIDATES_PER_POLL) {
+    let positions = per_consumer.iter().flatten().map(|pair| pair.positions.len()).max();
+    let at_once = (CHANGES_PER_POLL / positions.unwrap_or(1).max(1)).max(4);
+    for batch in numbers.chunks(at_once) {
         poll.check()?;
         impacts.par_extend(batch.par_iter().map(|&number| {
             let parts = group.consumers.iter().zip(&per_consumer).map(|(consumer, pairs)| {
