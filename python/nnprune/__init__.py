@@ -3,7 +3,8 @@
 `prune` makes a trained model physically smaller without any data; `inspect` tells what could be
 pruned; `evaluate` and `compare` say what that did to accuracy, robustness, calibration and size;
 `certify` proves how far the outputs can have moved, and `verify` checks that proof; `sweep` runs a
-grid of prunings; `export` writes LiteRT and ONNX. Importing this package imports
+grid of prunings; `export` writes LiteRT and ONNX, and `export_properties` what a certificate
+proves for other verifiers. Importing this package imports
 neither Keras nor TensorFlow, and its own parts only when they are used: a deployment script should
 not pay for what it does not call.
 """
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from nnprune.attacks.options import Square as Square
     from nnprune.certification.certificate import Certificate as Certificate
     from nnprune.certification.certify import certify as certify
+    from nnprune.certification.properties import Properties as Properties
+    from nnprune.certification.properties import export_properties as export_properties
     from nnprune.certification.verify import Verification as Verification
     from nnprune.certification.verify import verify as verify
     from nnprune.evaluation.document import Evaluation as Evaluation
@@ -50,6 +53,7 @@ _HOMES = {
     "Inspection": "nnprune.inspection",
     "OneShot": "nnprune.options",
     "PGD": "nnprune.attacks.options",
+    "Properties": "nnprune.certification.properties",
     "PruningResult": "nnprune.result",
     "Square": "nnprune.attacks.options",
     "SweepResult": "nnprune.sweeping.result",
@@ -59,6 +63,7 @@ _HOMES = {
     "compare": "nnprune.evaluation.evaluate",
     "evaluate": "nnprune.evaluation.evaluate",
     "export": "nnprune.exporting",
+    "export_properties": "nnprune.certification.properties",
     "inspect": "nnprune.inspection",
     "prune": "nnprune.pruning",
     "sweep": "nnprune.sweeping.sweep",
@@ -77,6 +82,7 @@ __all__ = [
     "Greedy",
     "Inspection",
     "OneShot",
+    "Properties",
     "PruningResult",
     "Square",
     "SweepResult",
@@ -87,6 +93,7 @@ __all__ = [
     "errors",
     "evaluate",
     "export",
+    "export_properties",
     "inspect",
     "prune",
     "sweep",

@@ -59,6 +59,13 @@ def certify(
             metavar="JSON",
         ),
     ] = None,
+    properties: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder for what was proved as ONNX and VNN-LIB, for other verifiers.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     *,
     overwrite: Overwrite = False,
     trust: Trust = False,
@@ -68,6 +75,7 @@ def certify(
     """Prove how far a pruning moves the outputs, for every input of the box."""
     from nnprune.certification.certify import certify as prove
     from nnprune.certification.local import checked_epsilons
+    from nnprune.certification.properties import check_properties, export_properties
     from nnprune.keras_io.save import check_output
 
     target = output or model.with_name(f"{model.stem}.certificate.json")
@@ -80,6 +88,8 @@ def certify(
             "are not given"
         )
     check_output(target, overwrite=overwrite, suffixes=(".json",))
+    if properties is not None:
+        check_properties(properties, overwrite=overwrite)
     found = prove(
         model,
         original=original,
@@ -91,11 +101,18 @@ def certify(
         progress=not quiet,
     )
     found.save(target, overwrite=overwrite)
+    written = None
+    if properties is not None:
+        written = export_properties(
+            found, model, original=original, output=properties, overwrite=overwrite, trust=trust
+        )
     if json:
         print(found.to_json())
     elif not quiet:
         print(found.summary())
         print(f"written to {target}")
+        if written is not None:
+            print(written.summary())
 
 
 def verify(

@@ -151,6 +151,7 @@ def export_onnx(
     input_box: InputBox | None = None,
     check_samples: int = 64,
     seed: int = 0,
+    scale: float = 0.0,
 ) -> Export:
     """Convert a model to ONNX, and compare the two.
 
@@ -158,6 +159,8 @@ def export_onnx(
     ----------
     model, input_box, check_samples, seed
         As of `export_litert`.
+    scale : float, default 0
+        Size of the values that the outputs are differences of: rounding is in proportion to them.
 
     Returns
     -------
@@ -182,7 +185,7 @@ def export_onnx(
     except Unexportable as reason:
         raise _refused(model, "ONNX", reason) from None
     made = Converted(data=data, traced=traced, format="onnx", evaluate=evaluate_onnx)
-    return _finished(made, calls, input_box, check_samples, seed)
+    return _finished(made, calls, input_box, check_samples, seed, scale)
 
 
 def save_export(
@@ -242,13 +245,18 @@ def _checked(model: keras.Model, check_samples: int) -> ModelCalls:
 
 
 def _finished(
-    made: Converted, calls: ModelCalls, input_box: InputBox | None, samples: int, seed: int
+    made: Converted,
+    calls: ModelCalls,
+    input_box: InputBox | None,
+    samples: int,
+    seed: int,
+    scale: float = 0.0,
 ) -> Export:
     box = default_box(calls, LiveWeights(made.traced.model)) if input_box is None else input_box
     return Export(
         data=made.data,
         format=made.format,
-        largest_difference=largest_difference(made, box, samples=samples, seed=seed),
+        largest_difference=largest_difference(made, box, samples=samples, seed=seed, scale=scale),
         samples=samples,
         any_batch=made.traced.batch is None,
     )

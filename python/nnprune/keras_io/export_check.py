@@ -16,7 +16,7 @@ from nnprune.keras_io.export_trace import Traced
 from nnprune.keras_io.input_box import InputBox
 from nnprune.keras_io.wording import one_line, quoted
 
-__all__ = ["LEAST_SAMPLES", "Converted", "largest_difference", "precision"]
+__all__ = ["LEAST_SAMPLES", "Converted", "largest_difference", "largest_value", "precision"]
 
 #: The lowest and the highest corner of the input box.
 LEAST_SAMPLES = 2
@@ -53,7 +53,9 @@ class Converted:
     evaluate: Callable[[bytes, Traced, Sequence[NDArray[Any]]], list[NDArray[np.float64]]]
 
 
-def largest_difference(made: Converted, box: InputBox, *, samples: int, seed: int) -> float:
+def largest_difference(
+    made: Converted, box: InputBox, *, samples: int, seed: int, scale: float = 0.0
+) -> float:
     """Run a converted model and the original on the same inputs.
 
     Parameters
@@ -66,6 +68,8 @@ def largest_difference(made: Converted, box: InputBox, *, samples: int, seed: in
         How many, at least `LEAST_SAMPLES`.
     seed : int
         Seed of the random stream.
+    scale : float, default 0
+        Size of the values that outputs are computed of, where these may be much smaller.
 
     Returns
     -------
@@ -89,7 +93,13 @@ def largest_difference(made: Converted, box: InputBox, *, samples: int, seed: in
             f"the input box ({one_line(error)})"
         ) from error
     pairs = zip(made.traced.outputs, expected, found, strict=True)
-    return max(_difference(model, made.format, *pair) for pair in pairs)
+    return max(_difference(model, made.format, *pair, least_scale=scale) for pair in pairs)
+
+
+def largest_value(model: keras.Model, box: InputBox, *, samples: int, seed: int) -> float:
+    """Find the largest absolute value that Keras gives on the inputs of `largest_difference`."""
+    outputs = _evaluate_keras(model, _drawn(model, box, samples, seed))
+    return max(float(np.max(np.abs(one[np.isfinite(one)]), initial=0.0)) for one in outputs)
 
 
 def precision(model: keras.Model) -> set[str]:
@@ -137,6 +147,8 @@ def _difference(
     output: str,
     expected: NDArray[np.float64],
     found: NDArray[np.float64],
+    *,
+    least_scale: float = 0.0,
 ) -> float:
     """Compare one output; the largest absolute difference."""
     if expected.shape != found.shape:
@@ -150,7 +162,7 @@ def _difference(
         gaps = np.where(same, 0.0, np.abs(expected - found))
     largest = float(np.max(gaps, initial=0.0))
     finite = expected[np.isfinite(expected)]
-    scale = float(np.max(np.abs(finite), initial=0.0))
+    scale = float(np.max(np.abs(finite), initial=least_scale))
     tolerance = _TOLERANCE_16_BITS if precision(model) & _16_BITS else _TOLERANCE
     if not largest <= _NOTHING + tolerance * scale:  # NaN too
         raise ModelError(

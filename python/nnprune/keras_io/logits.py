@@ -74,13 +74,16 @@ class LogitsModel:
     last: Any
 
 
-def logits_model(model: keras.Model) -> LogitsModel:
+def logits_model(model: keras.Model, *, every_head: bool = False) -> LogitsModel:
     """Find a model's logits.
 
     Parameters
     ----------
     model : keras.Model
         A built Sequential or Functional model with one input and one output.
+    every_head : bool, default False
+        Leave out a softmax or sigmoid that names no single label, too: several sigmoids, or
+        decisions at every position.
 
     Raises
     ------
@@ -88,7 +91,7 @@ def logits_model(model: keras.Model) -> LogitsModel:
         It has several inputs or outputs, or is subclassed; the message says what to do.
     """
     _check_graph(model)
-    finder = _Finder()
+    finder = _Finder(every_head=every_head)
     tensor = finder.logits_of(model.outputs[0], path="")
     logits = keras.Model(model.inputs[0], tensor, name=model.name)
     outputs = 1
@@ -136,7 +139,8 @@ def _check_graph(model: object) -> None:
 class _Finder:
     """Walks from a model's output back to its logits."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, every_head: bool) -> None:
+        self.every_head = every_head
         self.head: Head = "values"
         self.layer = ""
         self.last: Any = None
@@ -158,16 +162,21 @@ class _Finder:
         if left_out is not None:
             if left_out == "linear":
                 return self.logits_of(arguments.keras_tensors[0], path)
-            self.head = _head(left_out, tensor)
+            self.head = self._head(left_out, tensor)
             return arguments.keras_tensors[0] if self.head != "values" else tensor
         fused = _activation_name(getattr(operation, "activation", None))
         if fused is None:
             return tensor
-        self.head = _head(fused, tensor)
+        self.head = self._head(fused, tensor)
         if fused == "linear" or self.head == "values":
             return tensor
         self.last = _without_activation(operation, arguments.keras_tensors[0])
         return self.last(arguments.keras_tensors[0])
+
+    def _head(self, activation: str, tensor: Any) -> Head:
+        if self.every_head and activation in ("softmax", "sigmoid"):
+            return "softmax" if activation == "softmax" else "sigmoid"
+        return _head(activation, tensor)
 
 
 def _own_activation(operation: Any, class_name: str) -> str | None:
