@@ -216,8 +216,8 @@ def _claims(certificate: Certificate, tolerance: float) -> Iterator[tuple[str, s
     for k, (low, high) in enumerate(zip(lower.tolist(), upper.tolist(), strict=True)):
         for side, sign, end in (("upper", ">=", high), ("lower", "<=", low)):
             if math.isfinite(end):
-                claim = f"; not so: expect unsat\n(assert ({sign} Y_{k} {decimal(end)}))\n"
-                yield f"output_{k}_{side}.vnnlib", claim
+                claim = f"(assert ({sign} Y_{k} {decimal(end)}))\n"
+                yield f"output_{k}_{side}.vnnlib", f"; the negated property: expect unsat\n{claim}"
 
 
 def _declarations(lower: NDArray[np.float64], upper: NDArray[np.float64], outputs: int) -> str:
@@ -246,8 +246,8 @@ output_<k>_upper.vnnlib, output_<k>_lower.vnnlib
 {_INSTANCES}    network, property, timeout in seconds
 
 X_i counts the input of one sample in row-major order, Y_k the logits likewise. The bounds hold for
-{SEMANTICS}; what rounding does to a verifier's own evaluation comes on top. A bound so
-near to 0 that rounding exceeds it is better exported with a tolerance.
+{SEMANTICS}; what rounding does to a verifier's own evaluation comes
+on top. A bound so near to 0 that rounding exceeds it is better exported with a tolerance.
 {moved}"""
 
 
