@@ -411,5 +411,8 @@ def read_until(reading: int, words: bytes) -> bytes:
     deadline = time.monotonic() + 120
     while words not in shown and time.monotonic() < deadline:
         if select.select([reading], [], [], 1.0)[0]:
-            shown += os.read(reading, 4096)
+            try:
+                shown += os.read(reading, 4096)
+            except OSError:  # the process has ended: what it showed is all there is
+                break
     return shown
