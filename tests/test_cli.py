@@ -412,3 +412,24 @@ def read_until(reading: int, words: bytes) -> bytes:
         if select.select([reading], [], [], 1.0)[0]:
             shown += os.read(reading, 4096)
     return shown
+
+
+def test_ctrl_c_that_another_library_turns_into_its_own_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TensorFlow does so when it is hit while it traces a function."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise IndexError from None
+
+    monkeypatch.setattr("nnprune.inspection.inspect", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert run("inspect", "model.keras") == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "interrupted" in capsys.readouterr().err

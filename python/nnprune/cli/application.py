@@ -14,6 +14,7 @@ from nnprune import __version__
 from nnprune.cli.certify import certify, verify
 from nnprune.cli.evaluate import compare, evaluate
 from nnprune.cli.files import demo, export, inspect, report
+from nnprune.cli.interrupts import Interrupts
 from nnprune.cli.prune import prune
 from nnprune.cli.sweep import sweep
 from nnprune.cli.values import is_number
@@ -45,28 +46,38 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command and return its status."""
-    try:
-        status = typer.main.get_command(app).main(
-            _with_joined_bounds(arguments),
-            prog_name="nnprune",
-            standalone_mode=False,
-            obj=arguments,
-        )
-        if status == _INTERRUPTED:  # typer's own answer to Ctrl-C
-            raise KeyboardInterrupt
-        return status if isinstance(status, int) else 0
-    except NnpruneError as error:
+    with Interrupts() as interrupts:
+        try:
+            status = typer.main.get_command(app).main(
+                _with_joined_bounds(arguments),
+                prog_name="nnprune",
+                standalone_mode=False,
+                obj=arguments,
+            )
+            if status == _INTERRUPTED:  # typer's own answer to Ctrl-C
+                raise KeyboardInterrupt
+        except (KeyboardInterrupt, typer.Abort):
+            return _fail("interrupted", status=_INTERRUPTED)
+        except Exception as error:
+            if interrupts.pressed:
+                return _fail("interrupted", status=_INTERRUPTED)
+            return _status_of(error)
+    return status if isinstance(status, int) else 0
+
+
+def _status_of(error: Exception) -> int:
+    """Tell what is wrong in one line; what is nobody's mistake but ours is raised again."""
+    if isinstance(error, NnpruneError):
         return _fail(str(error), status=1)
-    except typer.TyperException as error:
+    if isinstance(error, typer.TyperException):
         return _fail(_message(error), status=_USAGE)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", status=_INTERRUPTED)
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         # The reader of our output has gone; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
+    if isinstance(error, OSError):
         return _fail(str(error), status=1)
+    raise error
 
 
 def _with_joined_bounds(arguments: list[str]) -> list[str]:
