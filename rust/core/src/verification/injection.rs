@@ -61,7 +61,7 @@ impl<'a> Folded<'a> {
 
     /// Whether two elements have the same map, whatever it is exactly.
     fn alike(&self, i: usize, j: usize) -> bool {
-        self.ops.iter().all(|op| same_parameters(op, i, j))
+        self.ops.iter().all(|op| op.treats_alike(i, j))
     }
 
     /// With which factor, and which constant beside it, the delegate j stands for the nominee i:
@@ -72,23 +72,6 @@ impl<'a> Folded<'a> {
         }
         let ratio = quotient(self.scale[i], self.scale[j]);
         (ratio, self.offset[i].minus(times(ratio, self.offset[j])))
-    }
-}
-
-/// Whether an affine op does the same to two elements of the last axis.
-fn same_parameters(op: &Op, i: usize, j: usize) -> bool {
-    match op {
-        Op::Affine(map) => {
-            let (i, j) = (i % map.scale.len(), j % map.scale.len());
-            map.scale[i] == map.scale[j] && map.offset[i] == map.offset[j]
-        }
-        Op::BatchNormalization(norm, _) => {
-            let (i, j) = (i % norm.mean.len(), j % norm.mean.len());
-            let same = |values: &ndarray::Array1<f32>| values[i] == values[j];
-            let optional = [&norm.gamma, &norm.beta];
-            same(&norm.mean) && same(&norm.variance) && optional.into_iter().flatten().all(same)
-        }
-        _ => true,
     }
 }
 
@@ -308,7 +291,7 @@ fn along(
                 let (i, j) = elements(position);
                 let ((gi, oi), (gj, oj)) = (maps[i % maps.len()], maps[j % maps.len()]);
                 let moved = times(gj, change.get(position));
-                if same_parameters(op, i, j) {
+                if op.treats_alike(i, j) {
                     return moved;
                 }
                 let (u, _) = at(&side.values[source], position);
