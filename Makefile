@@ -35,7 +35,7 @@ test-rust:  ## Run the tests of the Rust core.
 
 .PHONY: test-python
 test-python: .venv-test/.package  ## Run the Python tests against the installed wheel.
-	$(TEST)/python -m pytest $(PYTEST_ARGS)
+	$(TEST)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: .venv-test/.package  ## Check formatting, clippy, ruff, types, and the stub of the core.
@@ -73,7 +73,7 @@ wheel: $(WHEEL)  ## Build the release wheel into dist/wheel.
 .PHONY: clean
 clean:  ## Remove everything that these targets made.
 	rm -rf target dist .venv-build .venv-peer $(ENVIRONMENTS) build .mypy_cache .pytest_cache .ruff_cache
-	rm -rf .hypothesis .benchmarks digits-pruned.keras
+	rm -rf .hypothesis digits-pruned.keras
 
 .venv-build/bin/python .venv-test/bin/python .venv-demo/bin/python:
 	$(if $(PYTHON),,$(error no Python >= 3.11 with venv and ensurepip found: make PYTHON=/path/to/python))
