@@ -1,0 +1,1 @@
+"""Compensation: every published data-free method beside ours, on the same models."""

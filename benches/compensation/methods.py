@@ -1,0 +1,119 @@
+"""The rows of the table: every method by its name, and how it prunes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+from compensation import ours
+from compensation.chain import Chain
+from compensation.rivals.lbyl import PENALTIES, leave_shares
+from compensation.rivals.model_folding import fold_model
+from compensation.rivals.neuron_merging import THRESHOLD, merge_neurons
+from compensation.settings import Settings
+from compensation.subjects import Subject
+
+__all__ = ["PUBLIC", "Kind", "Method", "methods"]
+
+Kind = Literal["paper", "rival", "ours", "data"]
+"""The paper's method and its like; published data-free methods; ours without data; with data."""
+
+Prune = Callable[[Subject, Sequence[float], int], list[Chain]]
+
+PUBLIC = "public"
+"""The public implementation, which is not run here: its figures are read from `benches/paper`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A row of the table.
+
+    Attributes
+    ----------
+    name : str
+        In the results.
+    title : str
+        On the page.
+    kind : Kind
+        Among which it is compared.
+    prune : callable
+        Takes subject, ratios and seed, gives a chain for each ratio.
+    seeded : bool
+        Whether it draws; else one run says all.
+    settings : mapping
+        What its results depend on besides, as JSON has it.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    prune: Prune
+    seeded: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def methods(settings: Settings) -> list[Method]:
+    """Return the methods that can be run, in the order of the table."""
+    found = [
+        Method(name="annealing", title="the paper's method", kind="paper", prune=ours.annealed),
+        Method(
+            name="one_shot", title="one-shot", kind="paper", prune=ours.one_shot, seeded=False
+        ),
+        Method(
+            name="neuron_merging",
+            title="Neuron Merging",
+            kind="rival",
+            prune=_each(merge_neurons),
+            seeded=False,
+            settings={"threshold": THRESHOLD, "norm": 1},
+        ),
+        Method(
+            name="lbyl",
+            title="LBYL",
+            kind="rival",
+            prune=_each(leave_shares),
+            seeded=False,
+            settings={"lambda2": [*map(list, PENALTIES.items())], "norm": 2},
+        ),
+        Method(name="folding", title="Model Folding", kind="rival", prune=_folded),
+    ]
+    return found + (_ours(settings) if ours.available() else [])
+
+
+def _ours(settings: Settings) -> list[Method]:
+    rows: list[tuple[str, str, Kind, dict[str, Any]]] = [
+        ("ours", "ours", "ours", {}),
+        ("ours_scaled", "ours, scaled delegate", "ours", {"rule": "scaled"}),
+        *(
+            (f"ours_{source}", f"ours, {source}", "ours", {"source": source})
+            for source in ours.SOURCES
+        ),
+        ("ours_restarts", "ours, best of 8 by the judge", "ours", {"restarts": 8}),
+        ("ours_polished", "ours, polished", "ours", {"polish": True}),
+    ]
+    samples, bound = settings.representative, settings.bound
+    rows += [
+        ("ours_samples", f"ours, {samples} unlabelled samples", "data", {"inputs": samples}),
+        ("bound", f"upper bound: {bound:,} training inputs", "data", {"inputs": bound}),
+    ]
+    return [
+        Method(
+            name=name,
+            title=title,
+            kind=kind,
+            prune=partial(ours.compensated, **options),
+            settings=options,
+        )
+        for name, title, kind, options in rows
+    ]
+
+
+def _each(rival: Callable[[Chain, float], Chain]) -> Prune:
+    """Let a rival without a seed prune to each ratio."""
+    return lambda subject, ratios, _: [rival(subject.chain, ratio) for ratio in ratios]
+
+
+def _folded(subject: Subject, ratios: Sequence[float], seed: int) -> list[Chain]:
+    return [fold_model(subject.chain, ratio, seed) for ratio in ratios]

@@ -1,0 +1,1 @@
+"""Published data-free methods, re-implemented from their papers in NumPy."""
