@@ -65,7 +65,7 @@ class Layer:
     @property
     def units(self) -> int:
         """How many units it has."""
-        return self.kernel.shape[1]
+        return int(self.kernel.shape[1])
 
     @property
     def incoming(self) -> Array:

@@ -58,9 +58,7 @@ def methods(settings: Settings) -> list[Method]:
     """Return the methods that can be run, in the order of the table."""
     found = [
         Method(name="annealing", title="the paper's method", kind="paper", prune=ours.annealed),
-        Method(
-            name="one_shot", title="one-shot", kind="paper", prune=ours.one_shot, seeded=False
-        ),
+        Method(name="one_shot", title="one-shot", kind="paper", prune=ours.one_shot, seeded=False),
         Method(
             name="neuron_merging",
             title="Neuron Merging",

@@ -66,7 +66,8 @@ def compensated(
     compensation = rule if source is None else nnprune.LeastSquares(source=source)
     if inputs:
         options["representative_inputs"] = subject.training_inputs(inputs, seed)
-    results = nnprune.prune(
+    prune: Any = nnprune.prune
+    results = prune(
         subject.model,
         targets=list(ratios),
         compensation=compensation,

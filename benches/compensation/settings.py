@@ -70,6 +70,7 @@ MODELS = (
         name="cifar10",
         title="CIFAR-10 (JPEG), the head",
         layers="256-512-128-10 behind 5 convolutions",
+        shown=("accuracy", "robust 0.01"),  # at 0.05 the original itself is right for 3 %
     ),
 )
 
@@ -101,5 +102,5 @@ class Settings:
     bound: int = 8000
 
 
-FULL = Settings(name="full", runs=10, samples=10_000, attacked_convolutional=200)
+FULL = Settings(name="full", runs=10, samples=20_000, attacked_convolutional=200)
 QUICK = Settings(name="quick", runs=2, samples=2000, attacked_convolutional=50)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -12,7 +12,7 @@ from nnprune.report.svg import element, group, marker, polyline, text
 
 from paper.recorded import Curve, Spread
 
-__all__ = ["METHODS", "Chart", "absolute", "improvement", "sheet"]
+__all__ = ["METHODS", "Chart", "Look", "absolute", "improvement", "sheet"]
 
 _STYLE = """
 svg { font: 11.5px system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -22,12 +22,27 @@ svg { font: 11.5px system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-
 .dot { fill: var(--c); stroke: #ffffff; } .dense .dot { stroke: none; }
 .band { fill: var(--c); opacity: .16; } .whisker { fill: none; stroke: var(--c); }
 .c1 { --c: #1257b0; } .c2 { --c: #c2500a; } .c3 { --c: #0a8566; }
+.c4 { --c: #8a3fa0; } .c5 { --c: #b3123b; } .c6 { --c: #55606f; }
 """
 _HEIGHT, _GAP, _HEAD = 220.0, 14.0, 26.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Look:
+class Look:
+    """How a method's line is drawn.
+
+    Attributes
+    ----------
+    label, key : str
+        Its name, and the letter at the line's end.
+    colour : str
+        A class of the style, "c1" to "c6".
+    shape : str
+        Of its points.
+    dash : str
+        Pattern of the line.
+    """
+
     label: str
     key: str
     colour: str
@@ -36,9 +51,9 @@ class _Look:
 
 
 METHODS = {
-    "annealing": _Look(label="annealing", key="A", colour="c1", shape="circle", dash=""),
-    "greedy": _Look(label="greedy", key="G", colour="c3", shape="square", dash="7 3"),
-    "one_shot": _Look(label="one-shot", key="O", colour="c2", shape="triangle", dash="2 3"),
+    "annealing": Look(label="annealing", key="A", colour="c1", shape="circle", dash=""),
+    "greedy": Look(label="greedy", key="G", colour="c3", shape="square", dash="7 3"),
+    "one_shot": Look(label="one-shot", key="O", colour="c2", shape="triangle", dash="2 3"),
 }
 
 
@@ -101,7 +116,14 @@ def improvement(heading: str, quantity: str, curves: dict[str, Curve]) -> Chart:
     return Chart(heading=heading, lines=lines, zoomed=True)
 
 
-def sheet(charts: Sequence[Chart], *, columns: int, name: str, title: str) -> str:
+def sheet(
+    charts: Sequence[Chart],
+    *,
+    columns: int,
+    name: str,
+    title: str,
+    looks: Mapping[str, Look] = METHODS,
+) -> str:
     """Return a whole SVG file with charts in rows, and one legend over them.
 
     Parameters
@@ -114,6 +136,8 @@ def sheet(charts: Sequence[Chart], *, columns: int, name: str, title: str) -> st
         Unique among the page's figures.
     title : str
         What the figure is, for those who cannot see it.
+    looks : mapping, optional
+        How the lines of each method are drawn, in the legend's order; by default `METHODS`.
     """
     rows = -(-len(charts) // columns)
     width = columns * (WIDTH + _GAP) + _GAP
@@ -121,12 +145,12 @@ def sheet(charts: Sequence[Chart], *, columns: int, name: str, title: str) -> st
     pieces = [element("title", {}, title), element("style", {}, Markup(_STYLE))]
     pieces.append(element("rect", {"class": "sheet", "width": width, "height": height}))
     methods = {method for chart in charts for method, _ in chart.lines}
-    pieces += _legend([method for method in METHODS if method in methods])
+    pieces += _legend([look for method, look in looks.items() if method in methods])
     for index, chart in enumerate(charts):
         x = _GAP + index % columns * (WIDTH + _GAP)
         y = _HEAD + index // columns * (_HEIGHT + _HEAD + _GAP)
         pieces.append(text(x + 42, y + 16, chart.heading, name="heading"))
-        drawn = _drawn(chart, f"{name}-{index}")
+        drawn = _drawn(chart, looks, f"{name}-{index}")
         place = f'<svg x="{x:g}" y="{y + _HEAD:g}" width="{WIDTH:g}" height="{_HEIGHT:g}"'
         pieces.append(Markup(str(drawn).replace("<svg", place, 1)))  # drawn is Markup already
     attributes: dict[str, str | float] = {
@@ -139,17 +163,17 @@ def sheet(charts: Sequence[Chart], *, columns: int, name: str, title: str) -> st
     return str(element("svg", attributes, *pieces)) + "\n"
 
 
-def _legend(methods: Sequence[str]) -> list[Markup]:
+def _legend(looks: Sequence[Look]) -> list[Markup]:
     pieces = []
-    for index, method in enumerate(methods):
-        look, x = METHODS[method], _GAP + 42 + 130 * index
+    for index, look in enumerate(looks):
+        x = _GAP + 42 + 130 * index
         line = polyline([(x, 14), (x + 30, 14)], "line", look.dash)
         pieces.append(group(f"series {look.colour}", line, marker(look.shape, x + 15, 14)))
         pieces.append(text(x + 36, 18, f"{look.key}  {look.label}"))
     return pieces
 
 
-def _drawn(chart: Chart, identifier: str) -> Markup:
+def _drawn(chart: Chart, looks: Mapping[str, Look], identifier: str) -> Markup:
     ends = [end for _, line in chart.lines for _, at in line for end in (at.least, at.most)]
     if chart.zoomed:
         low, high = nice_range([*ends, 0.0], least=0.1, floor=-1.0, ceiling=1.0)
@@ -162,16 +186,16 @@ def _drawn(chart: Chart, identifier: str) -> Markup:
         ticks = [Tick(value=at, label=f"{100 * at:g}%") for at in nice_ticks(low, high)]
     series = [
         Series(
-            key=METHODS[method].key,
-            colour=METHODS[method].colour,
-            shape=METHODS[method].shape,
-            dash=METHODS[method].dash,
+            key=looks[method].key,
+            colour=looks[method].colour,
+            shape=looks[method].shape,
+            dash=looks[method].dash,
             band=any(at.runs > 1 for _, at in line),
             points=[
                 Point(
                     x=share,
                     y=at.median,
-                    tip=f"{METHODS[method].label} at {100 * share:g} %: {at.text('.1f', 100)} %",
+                    tip=f"{looks[method].label} at {100 * share:g} %: {at.text('.1f', 100)} %",
                     lower=at.least,
                     upper=at.most,
                 )

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Cells", "Clock", "commit"]
+__all__ = ["Cells", "Clock", "commit", "machine"]
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 # What the results depend on.
-_SOURCES = ("rust", "python", "benches", "Cargo.toml", "Cargo.lock", ":!benches/paper/results")
+_SOURCES = ("rust", "python", "benches", "Cargo.toml", "Cargo.lock", ":!benches/*/results")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class Cells:
             "command": self._command,
             "commit": commit(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": _machine(),
+            "machine": machine(),
             "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
             "wall_seconds": time.monotonic() - started,
             "cpu_seconds": time.process_time() - cpu,
@@ -138,7 +138,7 @@ class Cells:
 
 
 @functools.cache
-def _machine() -> str:
+def machine() -> str:
     """Name the processor and how many of it there are."""
     model = platform.processor() or platform.machine()
     try:

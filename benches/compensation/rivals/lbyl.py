@@ -50,8 +50,7 @@ def sharing_matrix(incoming: Array, kept: NDArray[np.intp], penalty: float) -> A
         lambda2, positive.
     """
     basis = incoming[kept]
-    matrix = np.linalg.solve(
-        basis @ basis.T + penalty * np.eye(len(kept)), basis @ incoming.T
-    ).T
+    normal = basis @ basis.T + penalty * np.eye(len(kept))
+    matrix = np.linalg.solve(normal, basis @ incoming.T).T.astype(np.float64)
     matrix[kept] = np.eye(len(kept))
     return matrix

@@ -1,0 +1,201 @@
+"""The page docs/compensation.md and the printed table, from the results on disk alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnprune.report.format import MISSING
+from paper.figures import Chart, Look, sheet
+from paper.recorded import Spread
+from paper.tables import table
+
+from compensation.goals import Standing, fixed_goals, rival_goals
+from compensation.methods import PUBLIC, Method
+from compensation.recorded import Recorded
+from compensation.settings import MODELS, BenchModel
+
+__all__ = ["build_page", "model_table", "write_page"]
+
+_WORDS = {
+    "accuracy": "accuracy",
+    "balanced": "mean recall of the classes",
+    "recall": "share of the frauds found",
+    "robust 0.01": "robust at .01",
+    "robust 0.05": "robust at .05",
+}
+
+_INTRODUCTION = """\
+# Compensation: every data-free method beside ours
+
+    python benches/compensation               # all of it
+    python benches/compensation --quick       # minutes: two runs, fewer samples
+    python benches/compensation --page        # only this page, from what was measured
+
+An equal share of every hidden Dense layer's units is removed from the models in `benches/models`;
+the test samples only report. Every pruned network is judged alike: accuracy in percent, and
+instances that are right both without and under FGSM at epsilon on the pruned network's own
+gradients. Mean ± standard deviation over seeds; one number where a method draws nothing. Results:
+`benches/compensation/results`, one line a run.
+
+- *The paper's method* and *one-shot*: `nnprune.prune` with `Annealing()` and `OneShot()`, the
+  delegate takes the sum.
+- *The public implementation*: the runs recorded in `benches/paper/results`, at the paper's slowest
+  pace; each took minutes of CPU time or was cut off.
+- *Neuron Merging* (NeurIPS 2020), *LBYL* (arXiv 2502.08474) and *Model Folding* (ICLR 2025, its
+  Fold-AR) are re-implemented from their papers (`benches/compensation/rivals`) with the settings
+  published for LeNet-300-100: l1 norm and cosine 0.45; l2 norm, lambda1 0 and a lambda2 for each
+  ratio. None are published for the other models, which get the same. BatchNormalization is folded
+  into the weights first (for Fold-AR after its repair of the variances); where the authors' code
+  departs from their derivation, the derivation is followed."""
+
+_LOOKS = {
+    "annealing": Look(label="the paper's", key="A", colour="c1", shape="circle", dash=""),
+    "neuron_merging": Look(
+        label="Neuron Merging", key="N", colour="c2", shape="square", dash="7 3"
+    ),
+    "lbyl": Look(label="LBYL", key="L", colour="c3", shape="triangle", dash="2 3"),
+    "folding": Look(label="Model Folding", key="F", colour="c4", shape="diamond", dash="10 3 2 3"),
+    "ours": Look(label="ours", key="O", colour="c5", shape="circle", dash=""),
+    "bound": Look(label="upper bound", key="B", colour="c6", shape="square", dash="5 2"),
+}
+
+
+def write_page(recorded: Recorded, methods: Sequence[Method], out: Path) -> list[Path]:
+    """Write the page and its figure.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+    """
+    measured = [model for model in MODELS if recorded.original(model.name, "accuracy") is not None]
+    folder = out / "compensation"
+    folder.mkdir(parents=True, exist_ok=True)
+    page, figure = out / "compensation.md", folder / "accuracy.svg"
+    page.write_text(build_page(recorded, methods, measured))
+    charts = [_chart(recorded, model) for model in measured]
+    figure.write_text(
+        sheet(charts, columns=3, name="compensation", title="Accuracy by method", looks=_LOOKS)
+    )
+    return [page, figure]
+
+
+def build_page(
+    recorded: Recorded, methods: Sequence[Method], measured: Sequence[BenchModel]
+) -> str:
+    """Return the page's text."""
+    parts = [_INTRODUCTION, "## The goals", _goals(recorded, methods, measured)]
+    parts += ["## Accuracy", "![Accuracy by method](compensation/accuracy.svg)"]
+    for model in measured:
+        parts += [f"## {model.title}", _legend(recorded, model)]
+        parts += [model_table(recorded, model, methods, model.shown)]
+        parts += ["Robust at epsilon .01:"]
+        parts += [model_table(recorded, model, methods, ("robust 0.01",))]
+    return "\n\n".join(parts) + "\n"
+
+
+def model_table(
+    recorded: Recorded, model: BenchModel, methods: Sequence[Method], shown: Sequence[str]
+) -> str:
+    """Return one model's table in Markdown, all methods beside each other.
+
+    Parameters
+    ----------
+    recorded : Recorded
+        The figures.
+    model : BenchModel
+        Which.
+    methods : sequence of Method
+        The rows; the public implementation comes behind the paper's method.
+    shown : sequence of str
+        The quantities in every cell.
+    """
+    rows = [["original", "", *[_joined(_original(recorded, model, shown))] * len(model.ratios)]]
+    for name, title in _rows(methods):
+        cells, runs = [], 0
+        for ratio in model.ratios:
+            values = [recorded.values(model.name, name, ratio, quantity) for quantity in shown]
+            runs = max([runs, *(len(one.runs) for one in values if one is not None)])
+            # The recorded runs have no recall.
+            known = [MISSING if one is None else one.text() for one in values]
+            cells.append(_joined(known) if any(one is not None for one in values) else "")
+        if runs:
+            missing = "not reached" if name == PUBLIC else MISSING
+            rows.append([title, str(runs), *(cell or missing for cell in cells)])
+        elif name == PUBLIC:
+            rows.append([title, "", *["not reached"] * len(model.ratios)])
+    heads = ["method", "runs", *(f"{ratio:.0%}" for ratio in model.ratios)]
+    return table(heads, rows)
+
+
+def _rows(methods: Sequence[Method]) -> list[tuple[str, str]]:
+    rows = [(method.name, method.title) for method in methods]
+    return [*rows[:2], (PUBLIC, "the public implementation"), *rows[2:]]
+
+
+def _original(recorded: Recorded, model: BenchModel, shown: Sequence[str]) -> list[str]:
+    values = [recorded.original(model.name, quantity) for quantity in shown]
+    return [MISSING if value is None else f"{100 * value:.1f}" for value in values]
+
+
+def _joined(texts: Sequence[str]) -> str:
+    return " / ".join(texts)
+
+
+def _legend(recorded: Recorded, model: BenchModel) -> str:
+    """Say what a cell holds, and of how many samples."""
+    words = " / ".join(_WORDS[quantity] for quantity in model.shown)
+    cell = recorded.original_cell(model.name)
+    assert cell is not None
+    found = cell["measured"]
+    attacked = "" if found["attacked"] == found["samples"] else f", {found['attacked']} attacked"
+    text = f"{model.layers}; {found['samples']:,} test samples{attacked}. In each cell: {words}."
+    reached = recorded.public_ratios(model.name)
+    if reached:
+        text += f" The public implementation was recorded at {_percents(reached)}."
+    return text
+
+
+def _percents(ratios: Sequence[float]) -> str:
+    return ", ".join(f"{ratio:.0%}" for ratio in ratios)
+
+
+def _goals(recorded: Recorded, methods: Sequence[Method], measured: Sequence[BenchModel]) -> str:
+    standings = fixed_goals(recorded)
+    for model in measured:
+        if model.name in ("creditcard", "kdd", "cifar10", "fashion_batchnorm"):
+            quantities = [quantity for quantity in model.shown if quantity != "recall"]
+            for quantity in quantities:
+                standings += rival_goals(recorded, model, methods, quantity)
+    if not standings:
+        return "Ours has not been measured yet."
+    heads = ["goal", "units removed", "needed", "reached", "difference", ""]
+    return table(heads, [_goal_row(standing) for standing in standings])
+
+
+def _goal_row(standing: Standing) -> list[str]:
+    by = f" ({standing.by})" if standing.by else ""
+    return [
+        standing.words,
+        f"{standing.ratio:.0%}",
+        f"{100 * standing.needed:.1f}{by}",
+        f"{100 * standing.reached:.1f}",
+        f"{100 * (standing.reached - standing.needed):+.1f}",
+        "met" if standing.met else "missed",
+    ]
+
+
+def _chart(recorded: Recorded, model: BenchModel) -> Chart:
+    original = recorded.original(model.name, "accuracy")
+    assert original is not None
+    lines = []
+    for name in _LOOKS:
+        points = [(0.0, Spread.of([original]))]
+        for ratio in model.ratios:
+            values = recorded.values(model.name, name, ratio, "accuracy")
+            if values is not None:
+                points.append((ratio, Spread.of(values.runs)))
+        if len(points) > 1:
+            lines.append((name, points))
+    return Chart(heading=model.title, lines=lines)
