@@ -24,7 +24,7 @@ from compensation.methods import methods
 from compensation.page import model_table, write_page
 from compensation.recorded import Recorded
 from compensation.run import measure_model
-from compensation.settings import FULL, MODELS, QUICK
+from compensation.settings import FULL, MODELS, QUANTITIES, QUICK
 
 _HERE = Path(__file__).resolve().parent
 _DOCUMENTS = _HERE.parents[1] / "docs"
@@ -53,8 +53,8 @@ def main() -> None:
     recorded = Recorded(journal)
     for model in models:
         if recorded.original(model.name, "accuracy") is not None:
-            shown = " / ".join(model.shown)
-            print(f"\n{model.title} ({shown}, percent)\n")
+            shown = " / ".join(QUANTITIES[quantity] for quantity in model.shown)
+            print(f"\n**{model.title}**: {shown}, in percent\n")
             print(model_table(recorded, model, rows, model.shown))
     if not options.quick:
         for path in write_page(recorded, rows, _DOCUMENTS):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from compensation.methods import Method
 from compensation.recorded import Recorded
-from compensation.settings import BenchModel
+from compensation.settings import QUANTITIES, BenchModel
 
 __all__ = ["Goal", "Standing", "fixed_goals", "rival_goals"]
 
@@ -114,7 +114,7 @@ def rival_goals(
         best = max(known, key=lambda title: known[title])
         found.append(
             Standing(
-                words=f"{model.title}: no rival above ours, {quantity}",
+                words=f"{model.title}: no rival above ours, {QUANTITIES[quantity]}",
                 ratio=ratio,
                 needed=known[best],
                 reached=ours.mean,

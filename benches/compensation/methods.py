@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,9 @@ Prune = Callable[[Subject, Sequence[float], int], list[Chain]]
 
 PUBLIC = "public"
 """The public implementation, which is not run here: its figures are read from `benches/paper`."""
+
+_PENALTY = 0.3
+"""lambda2 of the second LBYL row: published for 50 and 70 %, there is none for other models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,13 @@ def methods(settings: Settings) -> list[Method]:
         Method(name="annealing", title="the paper's method", kind="paper", prune=ours.annealed),
         Method(name="one_shot", title="one-shot", kind="paper", prune=ours.one_shot, seeded=False),
         Method(
+            name="magnitude",
+            title="least l1 norm, no compensation",
+            kind="rival",
+            prune=_each(partial(merge_neurons, threshold=math.inf)),
+            seeded=False,
+        ),
+        Method(
             name="neuron_merging",
             title="Neuron Merging",
             kind="rival",
@@ -68,12 +79,28 @@ def methods(settings: Settings) -> list[Method]:
             settings={"threshold": THRESHOLD, "norm": 1},
         ),
         Method(
+            name="neuron_merging_all",
+            title="Neuron Merging, threshold 0",
+            kind="rival",
+            prune=_each(partial(merge_neurons, threshold=0.0)),
+            seeded=False,
+            settings={"threshold": 0.0, "norm": 1},
+        ),
+        Method(
             name="lbyl",
             title="LBYL",
             kind="rival",
             prune=_each(leave_shares),
             seeded=False,
-            settings={"lambda2": [*map(list, PENALTIES.items())], "norm": 2},
+            settings={"lambda2": [list(item) for item in PENALTIES.items()], "norm": 2},
+        ),
+        Method(
+            name="lbyl_constant",
+            title=f"LBYL, lambda2 {_PENALTY:g}",
+            kind="rival",
+            prune=_each(partial(leave_shares, penalty=_PENALTY)),
+            seeded=False,
+            settings={"lambda2": _PENALTY, "norm": 2},
         ),
         Method(name="folding", title="Model Folding", kind="rival", prune=_folded),
     ]

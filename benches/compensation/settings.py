@@ -5,10 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-__all__ = ["EPSILONS", "FULL", "MODELS", "QUICK", "BenchModel", "Settings"]
+__all__ = ["EPSILONS", "FULL", "MODELS", "QUANTITIES", "QUICK", "BenchModel", "Settings"]
 
 EPSILONS = (0.01, 0.05)
 """The strengths of FGSM in the main paper's experiments."""
+
+QUANTITIES = {
+    "accuracy": "accuracy",
+    "balanced": "mean recall of the classes",
+    "recall": "share of the frauds found",
+    "robust 0.01": "robust at epsilon .01",
+    "robust 0.05": "robust at epsilon .05",
+}
+"""What is measured, and what the page calls it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +37,7 @@ class BenchModel:
     ratios : tuple of float
         Shares of units removed.
     shown : tuple of str
-        What the table shows of each: "accuracy", "balanced", "recall", "robust 0.05".
+        What the table shows of each, of `QUANTITIES`; the robust instances at one epsilon.
     """
 
     name: str

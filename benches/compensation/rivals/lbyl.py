@@ -26,14 +26,24 @@ PENALTIES = {0.5: 0.3, 0.6: 0.6, 0.7: 0.3, 0.8: 1e-6}
 """lambda2 at each ratio, as published for LeNet-300-100 on Fashion-MNIST."""
 
 
-def leave_shares(chain: Chain, ratio: float) -> Chain:
-    """Drop the units of least l2 norm; all kept units take over, by ridge regression."""
-    penalty = PENALTIES[ratio]
+def leave_shares(chain: Chain, ratio: float, *, penalty: float | None = None) -> Chain:
+    """Drop the units of least l2 norm; all kept units take over, by ridge regression.
+
+    Parameters
+    ----------
+    chain : Chain
+        What is pruned.
+    ratio : float
+        Share of the units that go.
+    penalty : float, optional
+        lambda2; by default the published one for this ratio.
+    """
+    chosen = PENALTIES[ratio] if penalty is None else penalty
     return restored(
         chain,
         ratio,
         order=2,
-        scaling=lambda incoming, kept: sharing_matrix(incoming, kept, penalty),
+        scaling=lambda incoming, kept: sharing_matrix(incoming, kept, chosen),
     )
 
 
