@@ -115,8 +115,16 @@ def _ours(settings: Settings) -> list[Method]:
             (f"ours_{source}", f"ours, {source}", "ours", {"source": source})
             for source in ours.SOURCES
         ),
+        ("ours_search", "ours, searched", "ours", {"search": True}),
+        ("ours_allocated", "ours, budget across layers", "ours", {"allocation": "propagated"}),
         ("ours_restarts", "ours, best of 8 by the judge", "ours", {"restarts": 8}),
         ("ours_polished", "ours, polished", "ours", {"polish": True}),
+        (
+            "ours_all",
+            "ours, searched, best of 8, polished",
+            "ours",
+            {"search": True, "restarts": 8, "polish": True},
+        ),
     ]
     samples, bound = settings.representative, settings.bound
     rows += [

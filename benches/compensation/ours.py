@@ -6,6 +6,7 @@ The one file that knows how compensation is asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import nnprune
@@ -15,8 +16,10 @@ from compensation.subjects import Subject
 
 __all__ = ["SOURCES", "annealed", "available", "compensated", "one_shot"]
 
-SOURCES = ("moments", "noise", "fields", "spectrum", "gradient", "mixture")
-"""Where statistics of the activations come from without data."""
+_MIXTURE = "mixture"
+
+SOURCES = ("box", "smooth", "leaves", "first_layer", "gradient", "convex", _MIXTURE)
+"""Where the inputs come from that the fit is made on, without data."""
 
 
 def available() -> bool:
@@ -39,9 +42,11 @@ def compensated(
     ratios: Sequence[float],
     seed: int,
     *,
-    source: str | None = None,
     rule: str = "least_squares",
+    source: str | None = None,
+    search: bool = False,
     inputs: int = 0,
+    restarts: int = 1,
     **options: Any,
 ) -> list[Chain]:
     """Prune with compensation.
@@ -54,29 +59,46 @@ def compensated(
         Shares of the units that go, one after the other in one run.
     seed : int
         Of everything that is drawn, the training inputs too.
-    source : str, optional
-        One of `SOURCES`; by default that of the package.
     rule : {"least_squares", "scaled"}
         The compensation.
+    source : str, optional
+        One of `SOURCES`; by default that of the package.
+    search : bool, default False
+        Search for the units to keep by annealing.
     inputs : int, default 0
         How many unlabelled training inputs it is given.
+    restarts : int, default 1
+        Seeds of which the judge keeps the best; those of two runs have none in common.
     **options
         For `nnprune.prune`.
     """
-    compensation = rule if source is None else nnprune.LeastSquares(source=source)
+    compensation = rule if source is None else nnprune.LeastSquares(source=_source(source))
     if inputs:
         options["representative_inputs"] = subject.training_inputs(inputs, seed)
+    if search:
+        options["method"] = nnprune.Annealing()
     prune: Any = nnprune.prune
     results = prune(
         subject.model,
         targets=list(ratios),
         compensation=compensation,
-        seed=seed,
+        step=float(subject.described.step),
+        seed=seed * restarts,
+        restarts=restarts,
         input_bounds=subject.box,
         layers=subject.layers,
         **options,
     )
     return [read_chain(result.model) for result in results]
+
+
+def _source(name: str) -> Any:
+    """Return a source of the package; the mixture is of all that are not mixed themselves."""
+    if name != _MIXTURE:
+        return name
+    sources = import_module("nnprune.synthetic.sources")
+    single = [sources.source_named(one) for one in SOURCES if one not in ("convex", _MIXTURE)]
+    return sources.Mixture(sources=single)
 
 
 def _pruned(subject: Subject, ratio: float, **options: Any) -> Chain:
