@@ -16,7 +16,7 @@ if not _BENCHES.is_dir():
     pytest.skip("needs the benchmarks of the repository", allow_module_level=True)
 sys.path[:0] = [str(_BENCHES), str(_BENCHES / "models")]
 
-from compensation import run  # noqa: E402
+from compensation import ours, run  # noqa: E402
 from compensation.chain import read_chain  # noqa: E402
 from compensation.goals import fixed_goals, rival_goals  # noqa: E402
 from compensation.journal import Journal  # noqa: E402
@@ -110,6 +110,37 @@ def test_a_run_that_was_stopped_goes_on(
     again = [json.loads(line) for line in path.read_text().splitlines()]
     assert again[:-1] == [json.loads(line) for line in lines[:-1]]
     assert again[-1]["measured"] == json.loads(lines[-1])["measured"]
+
+
+def test_training_inputs_are_drawn_from_the_training_set(data_folder: Path) -> None:
+    subject = Subject(CREDIT, SETTINGS)
+    known = {row.tobytes() for row in subject.data.x_train}
+    first, again, other = (subject.training_inputs(128, seed) for seed in (0, 0, 1))
+    assert first.shape == (128, *subject.model.input_shape[1:])
+    assert {row.tobytes() for row in first} <= known
+    assert first.tobytes() == again.tobytes() != other.tobytes()
+
+
+def test_restarts_of_two_runs_share_no_seed(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = Subject(CREDIT, SETTINGS)
+    smaller = nnprune.prune(subject.model, target=0.5, method=nnprune.OneShot())
+    asked: list[dict[str, Any]] = []
+
+    def prune(model: object, **options: Any) -> list[Any]:
+        assert model is subject.model
+        asked.append(options)
+        return [smaller] * len(options["targets"])
+
+    monkeypatch.setattr(nnprune, "prune", prune)
+    for seed in (0, 1):
+        chains = ours.compensated(subject, (0.5, 0.7), seed, restarts=8, inputs=16)
+        assert [chain.widths for chain in chains] == [(32, 32)] * 2
+    seeds = [set(range(one["seed"], one["seed"] + one["restarts"])) for one in asked]
+    assert not seeds[0] & seeds[1]
+    assert [len(one["representative_inputs"]) for one in asked] == [16, 16]
+    assert asked[0]["layers"] == ["hidden_1", "hidden_2"]
 
 
 def test_a_cell_holds_for_what_it_was_given(journal: Journal) -> None:
