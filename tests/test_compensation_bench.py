@@ -199,4 +199,4 @@ def test_the_page_is_written_from_the_journal(journal: Journal, tmp_path: Path) 
     assert "Credit card" not in text.split("## The goals")[1]
     assert "(compensation/accuracy.svg)" in text
     assert figure == tmp_path / "compensation" / "accuracy.svg"
-    assert "Model Folding at 70 %: 80.0 %" in figure.read_text()
+    assert "Folding at 70 %: 80.0 %" in figure.read_text()

@@ -41,15 +41,19 @@ gradients. Mean ± standard deviation over seeds; one number where a method draw
   ratio. None are published for the other models, which get the same; because a threshold and a
   lambda2 chosen on one network need not suit another, a second row has one plain value throughout.
   BatchNormalization is folded into the weights first (for Fold-AR after its repair of the
-  variances); where the authors' code departs from their derivation, the derivation is followed."""
+  variances); where the authors' code departs from their derivation, the derivation is followed.
+  `python benches/compensation/published.py` sets them beside their authors' figures, on a network
+  trained by their recipe."""
+
+_CHARTS = """\
+Medians over seeds, bands from the least to the most; for the two tables of features the mean recall
+of the classes, because one class prevails in them."""
 
 _LOOKS = {
     "annealing": Look(label="the paper's", key="A", colour="c1", shape="circle", dash=""),
-    "neuron_merging": Look(
-        label="Neuron Merging", key="N", colour="c2", shape="square", dash="7 3"
-    ),
+    "neuron_merging": Look(label="Merging", key="N", colour="c2", shape="square", dash="7 3"),
     "lbyl": Look(label="LBYL", key="L", colour="c3", shape="triangle", dash="2 3"),
-    "folding": Look(label="Model Folding", key="F", colour="c4", shape="diamond", dash="10 3 2 3"),
+    "folding": Look(label="Folding", key="F", colour="c4", shape="diamond", dash="10 3 2 3"),
     "ours": Look(label="ours", key="O", colour="c5", shape="circle", dash=""),
     "bound": Look(label="upper bound", key="B", colour="c6", shape="square", dash="5 2"),
 }
@@ -81,6 +85,7 @@ def build_page(
     """Return the page's text."""
     parts = [_INTRODUCTION, "## The goals", _goals(recorded, methods, measured)]
     parts += ["## Accuracy", "![Accuracy by method](compensation/accuracy.svg)"]
+    parts += [_CHARTS]
     for model in measured:
         parts += [f"## {model.title}", _legend(recorded, model)]
         parts += [model_table(recorded, model, methods, model.shown)]
@@ -181,15 +186,18 @@ def _goal_row(standing: Standing) -> list[str]:
 
 
 def _chart(recorded: Recorded, model: BenchModel) -> Chart:
-    original = recorded.original(model.name, "accuracy")
+    """Draw accuracy, or the mean over the classes where one class prevails."""
+    quantity = "balanced" if "balanced" in model.shown else "accuracy"
+    original = recorded.original(model.name, quantity)
     assert original is not None
     lines = []
     for name in _LOOKS:
         points = [(0.0, Spread.of([original]))]
         for ratio in model.ratios:
-            values = recorded.values(model.name, name, ratio, "accuracy")
+            values = recorded.values(model.name, name, ratio, quantity)
             if values is not None:
                 points.append((ratio, Spread.of(values.runs)))
         if len(points) > 1:
             lines.append((name, points))
-    return Chart(heading=model.title, lines=lines)
+    heading = model.title if quantity == "accuracy" else f"{model.title}, mean recall"
+    return Chart(heading=heading, lines=lines)
