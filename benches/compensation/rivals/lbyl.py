@@ -7,7 +7,7 @@ given to them in that proportion: exact as long as every ReLU concerned is in it
 
 For Dense layers the authors set lambda1, the weight of the BatchNormalization term, to 0, choose
 units by their l2 norm, and have a lambda2 for each ratio (README of their code, ICML2022-LBYL).
-That code also fits an intercept, which nothing uses and the derivation has not; here is none. As for
+That code also fits an intercept that the derivation has not and nothing uses; here is none. As for
 Neuron Merging, BatchNormalization is folded into the weights first; their code for it adds the
 squared norm of q to the diagonal where the derivation has the matrix q q', and uses kappa itself
 where it has r kappa.
