@@ -145,6 +145,29 @@ class Network:
     def logits(self) -> list[str]: ...
     def weights(self, name: str) -> dict[str, _F32]: ...
     def evaluate(self, inputs: Sequence[_F64]) -> list[_F64]: ...
+    def forward(self, inputs: Mapping[str, _F32], nodes: Sequence[str]) -> list[_F32]:
+        """Compute values of nodes for many samples at once, in float32 as the model does.
+
+        Parameters
+        ----------
+        inputs : mapping of node names to float32 arrays of shape (samples, *node shape)
+            The values of every input. Opaque nodes may be given, too: then what comes before
+            them is not computed. All values must be finite, all arrays of one number of samples.
+        nodes : sequence of str
+            The nodes whose values are wanted.
+
+        Returns
+        -------
+        list of float32 arrays of shape (samples, *node shape)
+            One for each of `nodes`, the same whatever the number of threads.
+
+        Raises
+        ------
+        ConfigError
+            Values are missing, not finite or of the wrong shape; the message names the node.
+        ModelError
+            No node has a name, or an opaque node that was not given is needed.
+        """
     def value_intervals(
         self, lower: Sequence[_F64], upper: Sequence[_F64]
     ) -> dict[str, tuple[_F64, _F64]]: ...

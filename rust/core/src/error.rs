@@ -23,6 +23,9 @@ pub enum Error {
     /// The input box is inverted, not finite or of the wrong shape.
     #[error("input bounds: {0}")]
     Bounds(String),
+    /// Values that were given for nodes are missing, not finite or of the wrong shape.
+    #[error("inputs: {0}")]
+    Values(String),
     /// A weight is not finite or has the wrong shape.
     #[error("layer '{layer}': {problem}")]
     Weight {

@@ -106,6 +106,31 @@ pub(crate) fn ends<'py>(
     Ok((array(intervals.lower)?, array(intervals.upper)?))
 }
 
+/// Samples of one node, one row a sample; the first axis counts samples.
+pub(crate) fn samples(name: &str, shape: &[usize], values: &Weights<'_>) -> PyResult<Array2<f32>> {
+    let array = values.as_array();
+    if array.ndim() != shape.len() + 1 || &array.shape()[1..] != shape {
+        let got = array.shape();
+        return Err(errors::to_py(Error::Values(format!(
+            "'{name}': expected shape (samples, *{shape:?}), got {got:?}"
+        ))));
+    }
+    let rows = array.shape()[0];
+    let flat: Vec<f32> = array.iter().copied().collect();
+    Array2::from_shape_vec((rows, shape.iter().product()), flat)
+        .map_err(|problem| errors::config(format!("{name}: {problem}")))
+}
+
+/// Samples of one node for Python, in the node's own shape.
+pub(crate) fn samples_out<'py>(
+    py: Python<'py>,
+    values: Array2<f32>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+    let whole: Vec<usize> = std::iter::once(values.nrows()).chain(shape.iter().copied()).collect();
+    values.into_pyarray(py).reshape(whole)
+}
+
 /// A vector for Python.
 pub(crate) fn vector_out<T: numpy::Element>(
     py: Python<'_>,

@@ -19,7 +19,7 @@ mod exceptions {
 pub(crate) fn to_py(error: Error) -> PyErr {
     let message = error.to_string();
     match error {
-        Error::Config { .. } => exceptions::ConfigError::new_err(message),
+        Error::Config { .. } | Error::Values(_) => exceptions::ConfigError::new_err(message),
         Error::Bounds(_) => exceptions::BoundsError::new_err(message),
         Error::Weight { .. } => exceptions::WeightError::new_err(message),
         Error::Graph { .. } | Error::Mismatch(_) => exceptions::ModelError::new_err(message),

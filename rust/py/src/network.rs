@@ -1,8 +1,11 @@
 //! `Network`: what a graph is made of, and every quantity of the method by itself.
 
+use std::collections::BTreeMap;
+
 use nnprune_core::bounds::{Bounds, InputBox};
 use nnprune_core::config::{BiasTerm, Change, Outgoing};
 use nnprune_core::error::{Poll, Result};
+use nnprune_core::forward::{Feeds, forward};
 use nnprune_core::impact::{self, Pair, Step};
 use nnprune_core::interval::Intervals;
 use nnprune_core::network::{self, Group};
@@ -13,7 +16,7 @@ use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::arrays::{Ends, Values, ends, input_box};
+use crate::arrays::{Ends, Values, Weights, ends, input_box, samples, samples_out};
 use crate::errors::{config, to_py};
 use crate::gate::enter;
 
@@ -63,6 +66,19 @@ pub(crate) fn parse_bias(name: &str) -> PyResult<BiasTerm> {
 impl Network {
     fn names(&self, ids: &[network::NodeId]) -> Vec<String> {
         ids.iter().map(|&id| self.0.node(id).name.clone()).collect()
+    }
+
+    fn ids(&self, names: &[String]) -> PyResult<Vec<network::NodeId>> {
+        names.iter().map(|name| self.0.find(name).map_err(to_py)).collect()
+    }
+
+    /// Values of nodes, checked.
+    pub(crate) fn feeds(&self, values: &BTreeMap<String, Weights<'_>>) -> PyResult<Feeds> {
+        let fed = values.iter().map(|(name, values)| {
+            let id = self.0.find(name).map_err(to_py)?;
+            Ok((id, samples(name, &self.0.node(id).shape, values)?))
+        });
+        Feeds::new(&self.0, fed.collect::<PyResult<_>>()?).map_err(to_py)
     }
 
     /// Check pairs that are merged one after the other, or (`alone`) each on its own.
@@ -178,6 +194,19 @@ impl Network {
                 values.of(id).lower.clone().into_pyarray(py).reshape(self.0.node(id).shape.clone())
             })
             .collect()
+    }
+
+    fn forward<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: BTreeMap<String, Weights<'py>>,
+        nodes: Vec<String>,
+    ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f32>>>> {
+        let feeds = self.feeds(&inputs)?;
+        let wanted = self.ids(&nodes)?;
+        let values = enter(py, |poll| forward(&self.0, &feeds, &wanted, poll))?;
+        let shaped = wanted.iter().zip(values);
+        shaped.map(|(&id, values)| samples_out(py, values, &self.0.node(id).shape)).collect()
     }
 
     fn value_intervals<'py>(

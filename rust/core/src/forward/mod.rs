@@ -1,0 +1,128 @@
+//! Values of nodes for many given inputs at a time, in f32, as the model itself computes them.
+//!
+//! Samples go through the network in chunks of a fixed number, so that memory stays bounded and
+//! no result depends on the number of threads.
+
+mod ops;
+mod pass;
+mod taps;
+
+use std::collections::BTreeMap;
+
+use ndarray::{Array2, ArrayView2, Axis, Slice};
+
+pub(crate) use self::ops::channels_of;
+pub(crate) use self::pass::Plan;
+use crate::error::{Error, Poll, Result};
+use crate::network::{Network, NodeId, Op};
+
+/// Values given for nodes, one row a sample: of every input, and of opaque nodes where known.
+#[derive(Debug, Clone)]
+pub struct Feeds {
+    values: BTreeMap<NodeId, Array2<f32>>,
+    samples: usize,
+}
+
+impl Feeds {
+    /// Check the values of nodes, each of shape `(samples, node.len())`.
+    ///
+    /// Every input must be fed. An opaque node may be: then its sources are not needed.
+    pub fn new(network: &Network, values: Vec<(NodeId, Array2<f32>)>) -> Result<Self> {
+        let mut feeds = Self { values: BTreeMap::new(), samples: 0 };
+        for (id, array) in values {
+            feeds.add(network, id, array)?;
+        }
+        if let Some(id) = network.inputs().iter().find(|id| !feeds.values.contains_key(id)) {
+            let name = &network.node(*id).name;
+            return Err(Error::Values(format!("no values for input '{name}'; give it, too")));
+        }
+        Ok(feeds)
+    }
+
+    fn add(&mut self, network: &Network, id: NodeId, array: Array2<f32>) -> Result<()> {
+        let node = network.node(id);
+        let wrong = |problem: String| Err(Error::Values(format!("'{}': {problem}", node.name)));
+        if !matches!(node.op, Op::Input | Op::Opaque(_)) {
+            let kind = node.op.kind();
+            return wrong(format!("only inputs and opaque nodes can be given values, not {kind}"));
+        }
+        let (samples, len) = array.dim();
+        if samples == 0 || len != node.len() {
+            let expected = node.len();
+            return wrong(format!(
+                "expected at least one sample of {expected} elements, got {samples} of {len}"
+            ));
+        }
+        if !self.values.is_empty() && samples != self.samples {
+            return wrong(format!("got {samples} samples, others have {}", self.samples));
+        }
+        if let Some(((sample, element), value)) =
+            array.indexed_iter().find(|(_, value)| !value.is_finite())
+        {
+            return wrong(format!("sample {sample} holds {value} at element {element}"));
+        }
+        self.samples = samples;
+        if self.values.insert(id, array.as_standard_layout().into_owned()).is_some() {
+            return wrong("given twice".into());
+        }
+        Ok(())
+    }
+
+    /// Number of samples.
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// Whether values of this node were given.
+    pub fn contains(&self, id: NodeId) -> bool {
+        self.values.contains_key(&id)
+    }
+
+    /// The given values of each node, for some of the samples.
+    pub(crate) fn rows(
+        &self,
+        samples: std::ops::Range<usize>,
+    ) -> impl Iterator<Item = (NodeId, ArrayView2<'_, f32>)> {
+        let rows = Slice::from(samples);
+        self.values.iter().map(move |(&id, values)| (id, values.slice_axis(Axis(0), rows)))
+    }
+}
+
+/// The values of the `wanted` nodes, each of shape `(samples, node.len())`.
+///
+/// Overflow gives infinities and NaN where the model itself gives them.
+pub fn forward(
+    network: &Network,
+    feeds: &Feeds,
+    wanted: &[NodeId],
+    poll: &mut Poll<'_>,
+) -> Result<Vec<Array2<f32>>> {
+    let mut found: Vec<Array2<f32>> =
+        wanted.iter().map(|&id| Array2::zeros((feeds.samples, network.node(id).len()))).collect();
+    for_each_chunk(network, feeds, wanted, poll, &mut |first, values| {
+        for (all, chunk) in found.iter_mut().zip(values) {
+            let rows = Slice::from(first..first + chunk.nrows());
+            all.slice_axis_mut(Axis(0), rows).assign(chunk);
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Hand the values of the `wanted` nodes to `visit(first sample, values)`, chunk by chunk and in
+/// order: for sums over samples that do not need all values at once.
+pub fn for_each_chunk(
+    network: &Network,
+    feeds: &Feeds,
+    wanted: &[NodeId],
+    poll: &mut Poll<'_>,
+    visit: &mut dyn FnMut(usize, &[&Array2<f32>]) -> Result<()>,
+) -> Result<()> {
+    let plan = Plan::new(network, feeds, wanted)?;
+    for samples in plan.chunks(feeds.samples) {
+        let values = plan.run(feeds.rows(samples.clone()), wanted, poll)?;
+        let wanted: Vec<&Array2<f32>> = wanted.iter().map(|&id| values.of(id)).collect();
+        visit(samples.start, &wanted)?;
+    }
+    Ok(())
+}
