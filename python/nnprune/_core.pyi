@@ -168,6 +168,83 @@ class Network:
         ModelError
             No node has a name, or an opaque node that was not given is needed.
         """
+    def gradient(self, inputs: Mapping[str, _F32], cotangents: Mapping[str, _F32]) -> list[_F32]:
+        """Differentiate `sum(cotangent * node)` with respect to every input, in float32.
+
+        Parameters
+        ----------
+        inputs : mapping of node names to float32 arrays of shape (samples, *node shape)
+            The values of every input.
+        cotangents : mapping of node names to float32 arrays of shape (samples, *node shape)
+            What each of these nodes is weighed with.
+
+        Returns
+        -------
+        list of float32 arrays of shape (samples, *input shape)
+            One for each of `self.inputs`. Kinks are taken as TensorFlow takes them.
+
+        Raises
+        ------
+        ConfigError
+            Values are missing, not finite or of the wrong shape; the message names the node.
+        ModelError
+            No node has a name, or an opaque node is on the way.
+        """
+    def invert(
+        self,
+        starts: Mapping[str, _F32],
+        lower: Sequence[_F64],
+        upper: Sequence[_F64],
+        *,
+        images: Sequence[tuple[int, int, int] | None],
+        steps: int,
+        step_size: float,
+        vary_steps: bool,
+        confidence: float,
+        temperature: float,
+        smoothing: float,
+        seed: int,
+    ) -> list[_F32]:
+        """Find inputs by gradient towards the network's own classes, drawn at random.
+
+        Parameters
+        ----------
+        starts : mapping of input names to float32 arrays of shape (samples, *input shape)
+            Where to start; clipped into the box.
+        lower, upper : sequence of float64 arrays
+            The box, one array for each of `self.inputs`.
+        images : sequence of (height, width, channels) or None
+            For each input, the image that its elements are, if they are one.
+        steps : int
+            Gradient steps.
+        step_size : float
+            Largest change of an element in a step, as a share of its side of the box, in (0, 1].
+        vary_steps : bool
+            Whether each sample takes its own number of steps, drawn from 1 to `steps`.
+        confidence : float
+            Probability of the drawn class in the target, in (0, 1].
+        temperature : float
+            What logits are divided by before their softmax.
+        smoothing : float
+            Standard deviation of the Gaussian that smooths gradients of images, in pixels.
+        seed : int
+            Seed of the classes and numbers of steps.
+
+        Returns
+        -------
+        list of float32 arrays of shape (samples, *input shape)
+            One for each of `self.inputs`, inside the box.
+
+        Raises
+        ------
+        ConfigError
+            A parameter is out of range, starts are missing, not finite or of the wrong shape, or
+            an image does not fit its input.
+        BoundsError
+            The box does not fit the inputs.
+        ModelError
+            An opaque node is on the way.
+        """
     def value_intervals(
         self, lower: Sequence[_F64], upper: Sequence[_F64]
     ) -> dict[str, tuple[_F64, _F64]]: ...

@@ -4,6 +4,8 @@ use crate::error::{Error, Result};
 
 /// Largest pool and number of walks: far more than ever makes a difference.
 const MOST: usize = 1_000_000;
+/// Widest smoothing in pixels.
+const MOST_SMOOTHING: f64 = 100.0;
 
 /// How the size of a unit's outgoing weights enters its saliency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,6 +178,54 @@ pub struct Config {
     pub max_output_change: Option<f64>,
     /// Remove only what costs nothing, and all of it; `target` is then not read.
     pub lossless: bool,
+}
+
+/// Parameters of the search for inputs by gradient.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InversionConfig {
+    /// Gradient steps.
+    pub steps: usize,
+    /// Largest change of an input element in one step, as a share of its side of the box.
+    pub step_size: f64,
+    /// Whether each sample takes a number of steps of its own, drawn from 1 to `steps`.
+    pub vary_steps: bool,
+    /// Probability of the drawn class in its target; the others share the rest.
+    pub confidence: f64,
+    /// What logits are divided by; above 1, the other likely classes count more.
+    pub temperature: f64,
+    /// Standard deviation, in pixels, of the Gaussian that smooths gradients of images; 0 is none.
+    pub smoothing: f64,
+}
+
+impl Default for InversionConfig {
+    fn default() -> Self {
+        Self {
+            steps: 10,
+            step_size: 0.2,
+            vary_steps: true,
+            confidence: 1.0,
+            temperature: 5.0,
+            smoothing: 1.0,
+        }
+    }
+}
+
+impl InversionConfig {
+    /// The same parameters, or an error that names the one out of range.
+    pub fn check(self) -> Result<Self> {
+        let Self { steps, step_size, confidence, temperature, smoothing, .. } = self;
+        let most = "a whole number from 1 to 1000000";
+        require("steps", most, steps as f64, (1..=MOST).contains(&steps))?;
+        let share = step_size > 0.0 && step_size <= 1.0;
+        require("step_size", "a share of the box in (0, 1]", step_size, share)?;
+        let likely = confidence > 0.0 && confidence <= 1.0;
+        require("confidence", "a probability in (0, 1]", confidence, likely)?;
+        let warm = temperature > 0.0 && temperature.is_finite();
+        require("temperature", "a positive finite number", temperature, warm)?;
+        let narrow = (0.0..=MOST_SMOOTHING).contains(&smoothing);
+        require("smoothing", "a number of pixels in [0, 100]", smoothing, narrow)?;
+        Ok(self)
+    }
 }
 
 /// A [`Config`] whose every value is in range.

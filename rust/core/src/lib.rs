@@ -3,7 +3,7 @@
 //! The method is that of Meng, Bai, Teo and Dong (arXiv 2204.00783), made precise in
 //! `docs/method.md`. A module uses only those listed before it:
 //! [`error`], [`interval`], [`random`], [`activation`], [`config`], [`network`], `linalg`,
-//! [`forward`], `adjoint`, [`bounds`], [`sensitivity`], [`impact`], [`saliency`], [`energy`], [`merge`],
+//! [`forward`], [`gradient`], `adjoint`, [`bounds`], [`inversion`], [`sensitivity`], [`impact`], [`saliency`], [`energy`], [`merge`],
 //! [`annealing`], [`one_shot`], [`trace`], [`certificate`], [`verification`], [`prune`].
 
 #![forbid(unsafe_code)]
@@ -17,8 +17,10 @@ pub mod config;
 pub mod energy;
 pub mod error;
 pub mod forward;
+pub mod gradient;
 pub mod impact;
 pub mod interval;
+pub mod inversion;
 mod linalg;
 pub mod merge;
 pub mod network;

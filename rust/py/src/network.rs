@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use ndarray::Array2;
 use nnprune_core::bounds::{Bounds, InputBox};
-use nnprune_core::config::{BiasTerm, Change, Outgoing};
+use nnprune_core::config::{BiasTerm, Change, InversionConfig, Outgoing};
 use nnprune_core::error::{Poll, Result};
 use nnprune_core::forward::{Feeds, forward};
+use nnprune_core::gradient::gradient;
 use nnprune_core::impact::{self, Pair, Step};
 use nnprune_core::interval::Intervals;
+use nnprune_core::inversion::invert;
 use nnprune_core::network::{self, Group};
 use nnprune_core::saliency::Saliency;
 use nnprune_core::sensitivity::Sensitivity;
@@ -72,13 +75,31 @@ impl Network {
         names.iter().map(|name| self.0.find(name).map_err(to_py)).collect()
     }
 
-    /// Values of nodes, checked.
-    pub(crate) fn feeds(&self, values: &BTreeMap<String, Weights<'_>>) -> PyResult<Feeds> {
-        let fed = values.iter().map(|(name, values)| {
+    /// Samples of nodes, each of its node's shape.
+    fn samples(
+        &self,
+        values: &BTreeMap<String, Weights<'_>>,
+    ) -> PyResult<Vec<(network::NodeId, Array2<f32>)>> {
+        let each = values.iter().map(|(name, values)| {
             let id = self.0.find(name).map_err(to_py)?;
             Ok((id, samples(name, &self.0.node(id).shape, values)?))
         });
-        Feeds::new(&self.0, fed.collect::<PyResult<_>>()?).map_err(to_py)
+        each.collect()
+    }
+
+    /// Values of nodes, checked.
+    pub(crate) fn feeds(&self, values: &BTreeMap<String, Weights<'_>>) -> PyResult<Feeds> {
+        Feeds::new(&self.0, self.samples(values)?).map_err(to_py)
+    }
+
+    /// One array for every input, in the input's own shape.
+    fn inputs_out<'py>(
+        &self,
+        py: Python<'py>,
+        values: Vec<Array2<f32>>,
+    ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f32>>>> {
+        let shaped = self.0.inputs().iter().zip(values);
+        shaped.map(|(&id, values)| samples_out(py, values, &self.0.node(id).shape)).collect()
     }
 
     /// Check pairs that are merged one after the other, or (`alone`) each on its own.
@@ -207,6 +228,44 @@ impl Network {
         let values = enter(py, |poll| forward(&self.0, &feeds, &wanted, poll))?;
         let shaped = wanted.iter().zip(values);
         shaped.map(|(&id, values)| samples_out(py, values, &self.0.node(id).shape)).collect()
+    }
+
+    fn gradient<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: BTreeMap<String, Weights<'py>>,
+        cotangents: BTreeMap<String, Weights<'py>>,
+    ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f32>>>> {
+        let feeds = self.feeds(&inputs)?;
+        let cotangents = self.samples(&cotangents)?;
+        let found = enter(py, |poll| gradient(&self.0, &feeds, &cotangents, poll))?;
+        self.inputs_out(py, found)
+    }
+
+    #[pyo3(signature = (starts, lower, upper, *, images, steps, step_size, vary_steps, confidence, temperature, smoothing, seed))]
+    #[expect(clippy::too_many_arguments)] // Python keywords
+    fn invert<'py>(
+        &self,
+        py: Python<'py>,
+        starts: BTreeMap<String, Weights<'py>>,
+        lower: Vec<Values<'py>>,
+        upper: Vec<Values<'py>>,
+        images: Vec<Option<[usize; 3]>>,
+        steps: usize,
+        step_size: f64,
+        vary_steps: bool,
+        confidence: f64,
+        temperature: f64,
+        smoothing: f64,
+        seed: u64,
+    ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f32>>>> {
+        let config =
+            InversionConfig { steps, step_size, vary_steps, confidence, temperature, smoothing };
+        let starts = self.feeds(&starts)?;
+        let input_box = input_box(&self.0, &lower, &upper)?;
+        let found =
+            enter(py, |poll| invert(&self.0, &input_box, &starts, &images, &config, seed, poll))?;
+        self.inputs_out(py, found)
     }
 
     fn value_intervals<'py>(

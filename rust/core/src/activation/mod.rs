@@ -1,6 +1,7 @@
 //! Elementwise activations: values, slopes, differences, and lines around them.
 
 mod curve;
+mod derivative;
 mod difference;
 mod range;
 mod relaxation;

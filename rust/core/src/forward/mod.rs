@@ -11,8 +11,11 @@ use std::collections::BTreeMap;
 
 use ndarray::{Array2, ArrayView2, Axis, Slice};
 
-pub(crate) use self::ops::channels_of;
-pub(crate) use self::pass::Plan;
+pub(crate) use self::ops::{
+    channels_of, for_each_run, in_rows, in_rows_mut, mean_and_deviation, narrow,
+};
+pub(crate) use self::pass::{Plan, Values};
+pub(crate) use self::taps::Taps;
 use crate::error::{Error, Poll, Result};
 use crate::network::{Network, NodeId, Op};
 
@@ -109,6 +112,9 @@ pub fn forward(
     Ok(found)
 }
 
+/// Takes the number of a chunk's first sample, and the chunk's values of each wanted node.
+pub type Visit<'a> = dyn FnMut(usize, &[&Array2<f32>]) -> Result<()> + 'a;
+
 /// Hand the values of the `wanted` nodes to `visit(first sample, values)`, chunk by chunk and in
 /// order: for sums over samples that do not need all values at once.
 pub fn for_each_chunk(
@@ -116,7 +122,7 @@ pub fn for_each_chunk(
     feeds: &Feeds,
     wanted: &[NodeId],
     poll: &mut Poll<'_>,
-    visit: &mut dyn FnMut(usize, &[&Array2<f32>]) -> Result<()>,
+    visit: &mut Visit<'_>,
 ) -> Result<()> {
     let plan = Plan::new(network, feeds, wanted)?;
     for samples in plan.chunks(feeds.samples) {

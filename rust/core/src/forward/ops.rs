@@ -30,7 +30,11 @@ pub(crate) fn in_rows(values: &Array2<f32>, width: usize) -> ArrayView2<'_, f32>
     values.view().into_shape_with_order((rows, width)).expect("width divides the rows")
 }
 
-fn in_rows_mut(values: &mut Array2<f32>, width: usize) -> ArrayViewMut2<'_, f32> {
+/// The same, to write.
+///
+/// # Panics
+/// As [`in_rows`].
+pub(crate) fn in_rows_mut(values: &mut Array2<f32>, width: usize) -> ArrayViewMut2<'_, f32> {
     let rows = values.len() / width;
     values.view_mut().into_shape_with_order((rows, width)).expect("width divides the rows")
 }
@@ -51,7 +55,7 @@ pub(super) fn value(
         Op::DepthwiseConv(layer) => depthwise_conv(layer, plan.taps(id), sources[0], &mut values),
         Op::BatchNormalization(_, map) | Op::Affine(map) => affine(map, sources[0], &mut values),
         Op::LayerNormalization(norm) => {
-            layer_normalization(norm, channels, sources[0], &mut values)
+            layer_normalization(norm, channels, sources[0], &mut values);
         }
         Op::Activation(function) => activation(*function, sources[0], &mut values),
         Op::Softmax => softmax(channels, sources[0], &mut values),

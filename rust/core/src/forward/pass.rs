@@ -77,6 +77,11 @@ impl<'a> Plan<'a> {
         (0..samples).step_by(size).map(move |first| first..samples.min(first + size))
     }
 
+    /// Whether the values of node `id` are needed at all.
+    pub(crate) fn is_needed(&self, id: NodeId) -> bool {
+        self.needed[id]
+    }
+
     /// The window of node `id`.
     ///
     /// # Panics

@@ -1,0 +1,264 @@
+//! What each op makes of its cotangent: those of its sources, one row a sample.
+
+use ndarray::{Array2, ArrayView1, Axis, Slice, Zip};
+
+use crate::activation::Activation;
+use crate::forward::{
+    Plan, Taps, Values, channels_of, for_each_run, in_rows, in_rows_mut, mean_and_deviation, narrow,
+};
+use crate::linalg::{multiply_f32, product_f32};
+use crate::network::{
+    Affine, Conv, Dense, DepthwiseConv, LayerNormalization, Network, NodeId, Op, PoolKind,
+};
+
+/// Output positions whose patches are taken back at once.
+const POSITIONS_PER_BLOCK: usize = 64;
+
+/// The cotangents of the sources of node `id`, in their order.
+pub(super) fn pull_back(
+    plan: &Plan<'_>,
+    network: &Network,
+    id: NodeId,
+    values: &Values,
+    cotangent: Array2<f32>,
+) -> Vec<Array2<f32>> {
+    let node = network.node(id);
+    let channels = channels_of(network, id);
+    let input = values.of(node.sources[0]);
+    let mut pulled = Array2::zeros(input.raw_dim());
+    match &node.op {
+        Op::Dense(layer) => dense(layer, &cotangent, &mut pulled),
+        Op::Conv(layer) => conv(layer, plan.taps(id), channels, &cotangent, &mut pulled),
+        Op::DepthwiseConv(layer) => depthwise(layer, plan.taps(id), &cotangent, &mut pulled),
+        Op::BatchNormalization(_, map) | Op::Affine(map) => affine(map, &cotangent, &mut pulled),
+        Op::LayerNormalization(norm) => {
+            layer_normalization(norm, channels, input, &cotangent, &mut pulled);
+        }
+        Op::Activation(function) => activation(*function, input, &cotangent, &mut pulled),
+        Op::Softmax => softmax(channels, values.of(id), &cotangent, &mut pulled),
+        Op::Pool(kind, _) => {
+            let share = if *kind == PoolKind::Max { first_maximum } else { equal_shares };
+            pool(plan.taps(id), channels, share, input, &cotangent, &mut pulled);
+        }
+        Op::GlobalPool(kind) => {
+            let share = if *kind == PoolKind::Max { all_maxima } else { equal_shares };
+            pool(plan.taps(id), channels, share, input, &cotangent, &mut pulled);
+        }
+        Op::ZeroPadding(padding) => {
+            for (from, to) in padding.targets().enumerate() {
+                let run = |at: usize| Slice::from(at * channels..(at + 1) * channels);
+                let source = cotangent.slice_axis(Axis(1), run(to));
+                pulled.slice_axis_mut(Axis(1), run(from)).assign(&source);
+            }
+        }
+        Op::Add => return vec![cotangent; node.sources.len()],
+        Op::Concatenate(axis) => return concatenate(network, id, *axis, &cotangent),
+        Op::Reshape | Op::Identity | Op::Input | Op::Opaque(_) => return vec![cotangent],
+    }
+    vec![pulled]
+}
+
+fn concatenate(
+    network: &Network,
+    id: NodeId,
+    axis: usize,
+    cotangent: &Array2<f32>,
+) -> Vec<Array2<f32>> {
+    let sources = network.node(id).sources.iter();
+    let mut pulled: Vec<Array2<f32>> = sources
+        .map(|&source| Array2::zeros((cotangent.nrows(), network.node(source).len())))
+        .collect();
+    for_each_run(network, id, axis, |source, to, from| {
+        let run = cotangent.slice_axis(Axis(1), from);
+        pulled[source].slice_axis_mut(Axis(1), to).assign(&run);
+    });
+    pulled
+}
+
+fn dense(layer: &Dense, cotangent: &Array2<f32>, pulled: &mut Array2<f32>) {
+    let (inputs, units) = layer.kernel.dim();
+    product_f32(in_rows(cotangent, units), layer.kernel.t(), &mut in_rows_mut(pulled, inputs));
+}
+
+/// The cotangents of patches, added up where they overlap.
+fn conv(
+    layer: &Conv,
+    taps: &Taps,
+    channels: usize,
+    cotangent: &Array2<f32>,
+    pulled: &mut Array2<f32>,
+) {
+    let filters = layer.kernel.ncols();
+    let (width, per_group) = (channels / layer.groups, filters / layer.groups);
+    let rows = in_rows(cotangent, filters);
+    Zip::indexed(pulled.rows_mut()).par_for_each(|sample, mut pulled| {
+        for block in (0..taps.positions()).step_by(POSITIONS_PER_BLOCK) {
+            let last = taps.positions().min(block + POSITIONS_PER_BLOCK);
+            let first = sample * taps.positions();
+            let rows = rows.slice_axis(Axis(0), Slice::from(first + block..first + last));
+            for group in 0..layer.groups {
+                let columns = Slice::from(group * per_group..(group + 1) * per_group);
+                let kernel = layer.kernel.slice_axis(Axis(1), columns);
+                let mut patches = Array2::zeros((last - block, kernel.nrows()));
+                multiply_f32(
+                    rows.slice_axis(Axis(1), columns),
+                    kernel.t(),
+                    &mut patches.view_mut(),
+                );
+                for (position, patch) in (block..last).zip(patches.rows()) {
+                    for (tap, at) in taps.seen(position) {
+                        for channel in 0..width {
+                            pulled[at * channels + group * width + channel] +=
+                                patch[tap * width + channel];
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
+fn depthwise(
+    layer: &DepthwiseConv,
+    taps: &Taps,
+    cotangent: &Array2<f32>,
+    pulled: &mut Array2<f32>,
+) {
+    let multiplier = layer.kernel.ncols();
+    let channels = layer.kernel.nrows() / layer.window.taps();
+    let filters = channels * multiplier;
+    Zip::from(pulled.rows_mut()).and(cotangent.rows()).par_for_each(|mut pulled, cotangent| {
+        for position in 0..taps.positions() {
+            for (tap, at) in taps.seen(position) {
+                for filter in 0..filters {
+                    let (channel, copy) = (filter / multiplier, filter % multiplier);
+                    let weight = layer.kernel[[tap * channels + channel, copy]];
+                    pulled[at * channels + channel] +=
+                        weight * cotangent[position * filters + filter];
+                }
+            }
+        }
+    });
+}
+
+fn affine(map: &Affine, cotangent: &Array2<f32>, pulled: &mut Array2<f32>) {
+    let width = map.scale.len();
+    let cotangent = in_rows(cotangent, width);
+    Zip::from(in_rows_mut(pulled, width).rows_mut()).and(cotangent.rows()).par_for_each(
+        |pulled, cotangent| {
+            for ((pulled, &given), scale) in pulled.into_iter().zip(cotangent).zip(&map.scale) {
+                *pulled = narrow(scale * f64::from(given));
+            }
+        },
+    );
+}
+
+fn activation(
+    function: Activation,
+    input: &Array2<f32>,
+    cotangent: &Array2<f32>,
+    pulled: &mut Array2<f32>,
+) {
+    Zip::from(pulled).and(input).and(cotangent).par_for_each(|pulled, &x, &given| {
+        *pulled = narrow(function.derivative(f64::from(x)) * f64::from(given));
+    });
+}
+
+/// `p (g - sum(g p))` for probabilities p.
+fn softmax(
+    classes: usize,
+    probabilities: &Array2<f32>,
+    cotangent: &Array2<f32>,
+    pulled: &mut Array2<f32>,
+) {
+    let (probabilities, cotangent) = (in_rows(probabilities, classes), in_rows(cotangent, classes));
+    Zip::from(in_rows_mut(pulled, classes).rows_mut())
+        .and(probabilities.rows())
+        .and(cotangent.rows())
+        .par_for_each(|pulled, probabilities, cotangent| {
+            let mean = product_sum(probabilities, cotangent);
+            for ((pulled, &p), &given) in pulled.into_iter().zip(probabilities).zip(cotangent) {
+                *pulled = narrow(f64::from(p) * (f64::from(given) - mean));
+            }
+        });
+}
+
+fn product_sum(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+/// `(h - mean(h) - z mean(h z)) / deviation`, with h = gamma g and z the normalized row.
+fn layer_normalization(
+    norm: &LayerNormalization,
+    width: usize,
+    input: &Array2<f32>,
+    cotangent: &Array2<f32>,
+    pulled: &mut Array2<f32>,
+) {
+    let (input, cotangent) = (in_rows(input, width), in_rows(cotangent, width));
+    Zip::from(in_rows_mut(pulled, width).rows_mut())
+        .and(input.rows())
+        .and(cotangent.rows())
+        .par_for_each(|pulled, input, cotangent| {
+            let n = width as f64;
+            let (mean, deviation) = mean_and_deviation(input, norm.epsilon);
+            let parts: Vec<(f64, f64)> = (0..width)
+                .map(|channel| {
+                    let gamma = norm.gamma.as_ref().map_or(1.0, |gamma| f64::from(gamma[channel]));
+                    let normalized = (f64::from(input[channel]) - mean) / deviation;
+                    (gamma * f64::from(cotangent[channel]), normalized)
+                })
+                .collect();
+            let common = parts.iter().map(|(h, _)| h).sum::<f64>() / n;
+            let along = parts.iter().map(|(h, z)| h * z).sum::<f64>() / n;
+            for (pulled, (h, z)) in pulled.into_iter().zip(parts) {
+                *pulled = narrow((h - common - z * along) / deviation);
+            }
+        });
+}
+
+/// Give each window's cotangent to the elements under it, as `share` weighs them.
+fn pool(
+    taps: &Taps,
+    channels: usize,
+    share: fn(&[f32]) -> Vec<f32>,
+    input: &Array2<f32>,
+    cotangent: &Array2<f32>,
+    pulled: &mut Array2<f32>,
+) {
+    Zip::from(pulled.rows_mut()).and(input.rows()).and(cotangent.rows()).par_for_each(
+        |mut pulled, input, cotangent| {
+            for position in 0..taps.positions() {
+                for channel in 0..channels {
+                    let seen: Vec<usize> =
+                        taps.seen(position).map(|(_, at)| at * channels + channel).collect();
+                    let values: Vec<f32> = seen.iter().map(|&at| input[at]).collect();
+                    let given = cotangent[position * channels + channel];
+                    for (at, share) in seen.into_iter().zip(share(&values)) {
+                        pulled[at] += share * given;
+                    }
+                }
+            }
+        },
+    );
+}
+
+fn equal_shares(values: &[f32]) -> Vec<f32> {
+    vec![1.0 / values.len() as f32; values.len()]
+}
+
+fn first_maximum(values: &[f32]) -> Vec<f32> {
+    let mut shares = all_maxima(values);
+    let first = shares.iter().position(|&share| share > 0.0);
+    for (at, share) in shares.iter_mut().enumerate() {
+        *share = f32::from(u8::from(Some(at) == first));
+    }
+    shares
+}
+
+fn all_maxima(values: &[f32]) -> Vec<f32> {
+    let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let count = values.iter().filter(|&&value| value == largest).count();
+    let share = |&value: &f32| if value == largest { 1.0 / count as f32 } else { 0.0 };
+    values.iter().map(share).collect()
+}
