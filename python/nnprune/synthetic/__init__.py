@@ -1,0 +1,1 @@
+"""Synthetic inputs: where the statistics of activations come from when there are no data."""
