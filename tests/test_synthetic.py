@@ -26,6 +26,7 @@ from nnprune.synthetic.sources import (
     FirstLayer,
     GradientFound,
     Mixture,
+    NearZero,
     SmoothFields,
     Source,
     source_named,
@@ -40,6 +41,7 @@ SOURCES: list[Source] = [
     SmoothFields(),
     DeadLeaves(leaves=3),
     FirstLayer(),
+    NearZero(),
     GradientFound(steps=2),
     GradientFound(start=FirstLayer(mean=0.0, contrast=0.4), steps=2),
     Mixture(sources=[BoxNoise(), GradientFound(steps=1), FirstLayer()]),
@@ -292,20 +294,45 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 
 
 def test_sources_have_names_and_dictionaries() -> None:
-    for name in ("box", "smooth", "leaves", "first_layer", "gradient", "convex"):
+    for name in ("box", "smooth", "leaves", "first_layer", "near_zero", "gradient", "convex"):
         source = source_named(name)
         assert source.name == name
         assert source_to_dict(source)["name"] == name
     assert source_to_dict(DEFAULT) == {
         "name": "gradient",
-        "start": {"name": "leaves", "leaves": 8},
+        "start": None,
         "steps": 10,
-        "step_size": 0.2,
+        "step_size": None,
         "vary_steps": True,
         "confidence": 1.0,
-        "temperature": 5.0,
+        "temperature": None,
         "smoothing": 1.0,
     }
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_what_is_not_given_is_settled_by_the_kind_of_input(*, images: bool) -> None:
+    if images:
+        network, box = image_network(), IMAGE_BOX
+        explicit = GradientFound(start=DeadLeaves(), step_size=0.2, temperature=5.0)
+    else:
+        graph, (lower, upper) = image_less()
+        network, box = build(graph), box_of(lower, upper)
+        explicit = GradientFound(start=NearZero(), step_size=0.03, temperature=1.0)
+    (found,) = draw(network, box, DEFAULT, samples=5).arrays
+    (same,) = draw(network, box, explicit, samples=5).arrays
+    np.testing.assert_array_equal(found, same)
+
+
+def test_near_zero_is_normal_around_the_nearest_point_of_the_box() -> None:
+    graph, _ = image_less()
+    lower, upper = np.array([-10.0, 2.0, -9.0, 0.0]), np.array([10.0, 12.0, -4.0, 5.0])
+    (found,) = draw(build(graph), box_of([lower], [upper]), NearZero(), samples=20_000).arrays
+    assert np.std(found[:, 0]) == pytest.approx(0.6, rel=0.03)
+    assert abs(np.mean(found[:, 0])) < 0.02
+    # At an end of the box half of the samples are clipped.
+    for element, end in ((1, 2.0), (2, -4.0), (3, 0.0)):
+        assert np.mean(found[:, element] == np.float32(end)) == pytest.approx(0.5, abs=0.02)
 
 
 def _bad_boxes() -> dict[str, tuple[InputBox, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,14 @@ from nnprune.synthetic.images import dead_leaves, smooth_fields
 from nnprune.synthetic.scene import InputSide, Scene
 from nnprune.synthetic.sources import (
     DEFAULT,
+    Ascent,
     BoxNoise,
     ConvexCombinations,
     DeadLeaves,
     FirstLayer,
     GradientFound,
     Mixture,
+    NearZero,
     SmoothFields,
     Source,
     source_to_dict,
@@ -128,9 +130,12 @@ class _Painter:
             case ConvexCombinations():
                 return self._convex(source, samples, seeds)
             case GradientFound():
+                images = any(side.image is not None for side in self.scene.sides)
                 starts, steps = seeds.spawn(2)
                 seed = int(steps.generate_state(1, np.uint64)[0])
-                return self._by_gradient(source, self.draw(source.start, samples, starts), seed)
+                return self._by_gradient(
+                    source.ascent(images=images), self._starts(source, samples, starts), seed
+                )
             case _:
                 random = np.random.default_rng(seeds)
                 return [self._side(source, side, samples, random) for side in self.scene.sides]
@@ -157,9 +162,24 @@ class _Painter:
                 return first_layer_gaussian(
                     self.scene, side, samples=samples, mean=mean, contrast=contrast, random=random
                 )
+            case NearZero(deviation=deviation):
+                noise = deviation * random.standard_normal((samples, *side.shape))
+                width = side.upper.astype(np.float64) - side.lower
+                return side.clipped(side.clipped(np.zeros(side.shape)) + width * noise)
             case _:
                 shares = random.random((samples, *side.shape))
         return side.at(shares.reshape(samples, *side.shape))
+
+    def _starts(
+        self, source: GradientFound, samples: int, seeds: np.random.SeedSequence
+    ) -> list[FloatArray]:
+        if source.start is not None:
+            return self.draw(source.start, samples, seeds)
+        random = np.random.default_rng(seeds)
+        return [
+            self._side(NearZero() if side.image is None else DeadLeaves(), side, samples, random)
+            for side in self.scene.sides
+        ]
 
     def _missing(self, source: Source, side: InputSide) -> str | None:
         """Say what an input lacks for a source; None if nothing."""
@@ -199,28 +219,19 @@ class _Painter:
             mixed.append(side.clipped(total))
         return mixed
 
-    def _by_gradient(
-        self, source: GradientFound, starts: list[FloatArray], seed: int
-    ) -> list[FloatArray]:
-        if _engine_reaches_logits(self.scene.network):
-            return self.scene.network.invert(
-                {side.name: array for side, array in zip(self.scene.sides, starts, strict=True)},
-                [side.lower.astype(np.float64) for side in self.scene.sides],
-                [side.upper.astype(np.float64) for side in self.scene.sides],
-                images=[side.image for side in self.scene.sides],
-                steps=source.steps,
-                step_size=source.step_size,
-                vary_steps=source.vary_steps,
-                confidence=source.confidence,
-                temperature=source.temperature,
-                smoothing=source.smoothing,
-                seed=seed,
-            )
-        return [self._by_keras(source, starts, seed)]
+    def _by_gradient(self, ascent: Ascent, starts: list[FloatArray], seed: int) -> list[FloatArray]:
+        if not _engine_reaches_logits(self.scene.network):
+            return [self._by_keras(ascent, starts, seed)]
+        return self.scene.network.invert(
+            {side.name: array for side, array in zip(self.scene.sides, starts, strict=True)},
+            [side.lower.astype(np.float64) for side in self.scene.sides],
+            [side.upper.astype(np.float64) for side in self.scene.sides],
+            images=[side.image for side in self.scene.sides],
+            seed=seed,
+            **asdict(ascent),
+        )
 
-    def _by_keras(
-        self, source: GradientFound, starts: Sequence[FloatArray], seed: int
-    ) -> FloatArray:
+    def _by_keras(self, ascent: Ascent, starts: Sequence[FloatArray], seed: int) -> FloatArray:
         if self.opened is None:
             raise ModelError(
                 "the engine knows no gradient of an opaque layer before the logits; draw for the "
@@ -237,7 +248,7 @@ class _Painter:
 
         logits = logits_model(self.opened.model, every_head=True).model
         self.remarks.append("gradients are those of Keras: the engine does not know every layer")
-        return ascend(logits, self.scene.sides[0], starts[0], source, seed=seed)
+        return ascend(logits, self.scene.sides[0], starts[0], ascent, seed=seed)
 
 
 def _engine_reaches_logits(network: _core.Network) -> bool:

@@ -16,7 +16,7 @@ from nnprune import _core
 from nnprune.gradients import compiled, to_numpy, vjp
 from nnprune.synthetic.images import smoothing_weights
 from nnprune.synthetic.scene import InputSide
-from nnprune.synthetic.sources import GradientFound
+from nnprune.synthetic.sources import Ascent
 
 __all__ = ["ascend"]
 
@@ -26,7 +26,7 @@ _SAMPLES_PER_BATCH = 256
 
 
 def ascend(
-    logits: Any, side: InputSide, starts: FloatArray, options: GradientFound, *, seed: int
+    logits: Any, side: InputSide, starts: FloatArray, options: Ascent, *, seed: int
 ) -> FloatArray:
     """Take the steps of every input.
 
@@ -38,7 +38,7 @@ def ascend(
         That input.
     starts : float32 array of shape (samples, *input shape)
         Where to start; clipped into the box.
-    options : GradientFound
+    options : Ascent
         The steps.
     seed : int
         Seed of the classes and numbers of steps; they are those of the engine.
@@ -73,7 +73,7 @@ def _moved(
     side: InputSide,
     points: FloatArray,
     gradients: FloatArray,
-    options: GradientFound,
+    options: Ascent,
     going: NDArray[np.bool_],
 ) -> FloatArray:
     width = side.upper.astype(np.float64) - side.lower
@@ -100,9 +100,7 @@ class _Targets:
     temperature: float
 
     @classmethod
-    def draw(
-        cls, shape: Sequence[int], samples: int, options: GradientFound, seed: int
-    ) -> _Targets:
+    def draw(cls, shape: Sequence[int], samples: int, options: Ascent, seed: int) -> _Targets:
         """Draw sample by sample, first its classes and then its number of steps."""
         *positions, width = shape
         rows, classes = int(np.prod(positions)), max(2, width)

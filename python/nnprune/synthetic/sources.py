@@ -11,12 +11,14 @@ from nnprune.errors import ConfigError
 
 __all__ = [
     "DEFAULT",
+    "Ascent",
     "BoxNoise",
     "ConvexCombinations",
     "DeadLeaves",
     "FirstLayer",
     "GradientFound",
     "Mixture",
+    "NearZero",
     "SmoothFields",
     "Source",
     "source_named",
@@ -132,6 +134,33 @@ class FirstLayer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NearZero:
+    """Normal around the point of the box that is nearest to zero.
+
+    Scaled features of tables are mostly small, whatever their box: noise all over it would be far
+    from every sample.
+
+    Attributes
+    ----------
+    deviation : float, default 0.03
+        Standard deviation of an element, as a share of its side of the box.
+
+    Raises
+    ------
+    ConfigError
+        The deviation is not a positive finite number.
+    """
+
+    name: ClassVar[str] = "near_zero"
+
+    deviation: float = 0.03
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        _set(self, deviation=_number("near_zero: deviation", self.deviation))
+
+
+@dataclass(frozen=True, kw_only=True)
 class GradientFound:
     """Inputs that gradient steps lead to, towards a class drawn at random for each.
 
@@ -141,18 +170,20 @@ class GradientFound:
 
     Attributes
     ----------
-    start : source, default DeadLeaves()
-        Where to start.
+    start : source, optional
+        Where to start; by default at `DeadLeaves()` for images, `NearZero()` for other inputs.
     steps : int, default 10
         Gradient steps.
-    step_size : float, default 0.2
-        Largest change of an element in one step, as a share of its side of the box, in (0, 1].
+    step_size : float, optional
+        Largest change of an element in one step, as a share of its side of the box, in (0, 1]; by
+        default 0.2 if an input is an image, else 0.03.
     vary_steps : bool, default True
         Let each input take a number of steps of its own, drawn from 1 to `steps`.
     confidence : float, default 1
         Probability of the drawn class in the target, in (0, 1]; the others share the rest.
-    temperature : float, default 5
+    temperature : float, optional
         What logits are divided by before their softmax; above 1, other likely classes count more.
+        By default 5 if an input is an image, else 1.
     smoothing : float, default 1
         Standard deviation, in pixels, of the Gaussian that smooths gradients of images; 0 is none.
 
@@ -164,26 +195,53 @@ class GradientFound:
 
     name: ClassVar[str] = "gradient"
 
-    start: Source = field(default_factory=DeadLeaves)
+    start: Source | None = None
     steps: int = 10
-    step_size: float = 0.2
+    step_size: float | None = None
     vary_steps: bool = True
     confidence: float = 1.0
-    temperature: float = 5.0
+    temperature: float | None = None
     smoothing: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        _check_source("gradient: start", self.start)
+        if self.start is not None:
+            _check_source("gradient: start", self.start)
+        if self.step_size is not None:
+            _set(self, step_size=_number("gradient: step_size", self.step_size, 1.0))
+        if self.temperature is not None:
+            _set(self, temperature=_number("gradient: temperature", self.temperature))
         _set(
             self,
             steps=_count("gradient: steps", self.steps),
-            step_size=_number("gradient: step_size", self.step_size, 1.0),
             vary_steps=bool(self.vary_steps),
             confidence=_number("gradient: confidence", self.confidence, 1.0),
-            temperature=_number("gradient: temperature", self.temperature),
             smoothing=_number("gradient: smoothing", self.smoothing, _WIDEST, zero=True),
         )
+
+    def ascent(self, *, images: bool) -> Ascent:
+        """Settle the steps, for inputs with `images` among them or without."""
+        step_size, temperature = (0.2, 5.0) if images else (0.03, 1.0)
+        return Ascent(
+            steps=self.steps,
+            step_size=step_size if self.step_size is None else self.step_size,
+            vary_steps=self.vary_steps,
+            confidence=self.confidence,
+            temperature=temperature if self.temperature is None else self.temperature,
+            smoothing=self.smoothing,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ascent:
+    """The steps of `GradientFound`, whose attributes these are, with nothing left open."""
+
+    steps: int
+    step_size: float
+    vary_steps: bool
+    confidence: float
+    temperature: float
+    smoothing: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +301,14 @@ class ConvexCombinations:
 
 
 Source = (
-    BoxNoise | SmoothFields | DeadLeaves | FirstLayer | GradientFound | Mixture | ConvexCombinations
+    BoxNoise
+    | SmoothFields
+    | DeadLeaves
+    | FirstLayer
+    | NearZero
+    | GradientFound
+    | Mixture
+    | ConvexCombinations
 )
 
 _KINDS = (
@@ -251,6 +316,7 @@ _KINDS = (
     SmoothFields,
     DeadLeaves,
     FirstLayer,
+    NearZero,
     GradientFound,
     ConvexCombinations,
 )
