@@ -3,8 +3,6 @@
 //! From each start, steps of steepest ascent on the log-likelihood of a drawn class, kept inside
 //! the box: what the network takes for an instance of the class, seen through its weights alone.
 
-use std::ops::Range;
-
 use ndarray::{Array2, ArrayView2, ArrayViewMut1, Axis, Slice, Zip};
 
 use crate::bounds::InputBox;
@@ -48,19 +46,26 @@ pub fn invert(
         let mut points: Vec<Array2<f32>> =
             found.iter().map(|all| all.slice_axis(Axis(0), rows).to_owned()).collect();
         for step in 0..config.steps {
+            let going: Vec<usize> = (0..samples.len())
+                .filter(|&row| targets.steps[samples.start + row] > step)
+                .collect();
+            if going.is_empty() {
+                break;
+            }
+            let moving: Vec<Array2<f32>> =
+                points.iter().map(|chunk| chunk.select(Axis(0), &going)).collect();
             let inputs = network.inputs().iter().copied();
-            let fed = inputs.zip(points.iter().map(|chunk| chunk.view()));
-            let values = backward.values(fed, poll)?;
+            let values =
+                backward.values(inputs.zip(moving.iter().map(|chunk| chunk.view())), poll)?;
+            let drawn: Vec<usize> = going.iter().map(|row| samples.start + row).collect();
             let heads = logits.iter().enumerate().map(|(head, &id)| {
-                (id, targets.cotangent(head, network, id, values.of(id), samples.clone()))
+                (id, targets.cotangent(head, network.node(id).last_axis(), values.of(id), &drawn))
             });
             let mut gradients = backward.pull_back(&values, heads.collect(), poll)?;
             for (side, gradient) in sides.iter().zip(&mut gradients) {
                 side.direct(gradient);
             }
-            advance(&mut points, &gradients, &sides, &config, |sample| {
-                step < targets.steps[samples.start + sample]
-            });
+            advance(&mut points, &gradients, &sides, &going, config.step_size);
         }
         for (all, chunk) in found.iter_mut().zip(&points) {
             all.slice_axis_mut(Axis(0), rows).assign(chunk);
@@ -69,26 +74,25 @@ pub fn invert(
     Ok(found)
 }
 
-/// One step of every sample that still takes one.
+/// One step of the samples that still take one, each along its own direction.
 fn advance(
     points: &mut [Array2<f32>],
     directions: &[Array2<f32>],
     sides: &[Side],
-    config: &InversionConfig,
-    goes_on: impl Fn(usize) -> bool,
+    going: &[usize],
+    step_size: f64,
 ) {
-    let samples = points.first().map_or(0, Array2::nrows);
-    for sample in (0..samples).filter(|&sample| goes_on(sample)) {
-        let elements = directions.iter().flat_map(|direction| direction.row(sample));
+    for (row, &sample) in going.iter().enumerate() {
+        let elements = directions.iter().flat_map(|direction| direction.row(row));
         let largest = elements.fold(0.0, |largest: f32, &element| largest.max(element.abs()));
         // Where the network is sure already, or the box a point, there is nowhere to go.
         if largest == 0.0 || !largest.is_finite() {
             continue;
         }
         for ((points, directions), side) in points.iter_mut().zip(directions).zip(sides) {
-            let moved = points.row_mut(sample).into_iter().zip(directions.row(sample));
+            let moved = points.row_mut(sample).into_iter().zip(directions.row(row));
             for ((point, &direction), end) in moved.zip(&side.ends) {
-                let share = config.step_size * f64::from(direction) / f64::from(largest);
+                let share = step_size * f64::from(direction) / f64::from(largest);
                 let moved = f64::from(*point) + share * f64::from(end.width);
                 *point = narrow(moved).clamp(end.lower, end.upper);
             }
@@ -277,14 +281,12 @@ impl Targets {
     fn cotangent(
         &self,
         head: usize,
-        network: &Network,
-        id: NodeId,
+        width: usize,
         logits: &Array2<f32>,
-        samples: Range<usize>,
+        samples: &[usize],
     ) -> Array2<f32> {
-        let width = network.node(id).last_axis();
         let mut cotangent = Array2::zeros(logits.raw_dim());
-        for (row, sample) in samples.enumerate() {
+        for (row, &sample) in samples.iter().enumerate() {
             for (position, &class) in self.classes[head].row(sample).iter().enumerate() {
                 let columns = Slice::from(position * width..(position + 1) * width);
                 let logits = logits.row(row);

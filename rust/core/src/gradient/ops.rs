@@ -37,11 +37,11 @@ pub(super) fn pull_back(
         Op::Activation(function) => activation(*function, input, &cotangent, &mut pulled),
         Op::Softmax => softmax(channels, values.of(id), &cotangent, &mut pulled),
         Op::Pool(kind, _) => {
-            let share = if *kind == PoolKind::Max { first_maximum } else { equal_shares };
+            let share = if *kind == PoolKind::Max { Share::FirstMaximum } else { Share::Equal };
             pool(plan.taps(id), channels, share, input, &cotangent, &mut pulled);
         }
         Op::GlobalPool(kind) => {
-            let share = if *kind == PoolKind::Max { all_maxima } else { equal_shares };
+            let share = if *kind == PoolKind::Max { Share::AllMaxima } else { Share::Equal };
             pool(plan.taps(id), channels, share, input, &cotangent, &mut pulled);
         }
         Op::ZeroPadding(padding) => {
@@ -92,6 +92,7 @@ fn conv(
     let (width, per_group) = (channels / layer.groups, filters / layer.groups);
     let rows = in_rows(cotangent, filters);
     Zip::indexed(pulled.rows_mut()).par_for_each(|sample, mut pulled| {
+        let pulled = pulled.as_slice_mut().expect("values are stored row by row");
         for block in (0..taps.positions()).step_by(POSITIONS_PER_BLOCK) {
             let last = taps.positions().min(block + POSITIONS_PER_BLOCK);
             let first = sample * taps.positions();
@@ -107,9 +108,9 @@ fn conv(
                 );
                 for (position, patch) in (block..last).zip(patches.rows()) {
                     for (tap, at) in taps.seen(position) {
-                        for channel in 0..width {
-                            pulled[at * channels + group * width + channel] +=
-                                patch[tap * width + channel];
+                        let under = &mut pulled[at * channels + group * width..][..width];
+                        for (sum, part) in under.iter_mut().zip(patch.iter().skip(tap * width)) {
+                            *sum += part;
                         }
                     }
                 }
@@ -217,11 +218,22 @@ fn layer_normalization(
         });
 }
 
-/// Give each window's cotangent to the elements under it, as `share` weighs them.
+/// Who gets a pooling window's cotangent.
+#[derive(Clone, Copy)]
+enum Share {
+    /// All elements alike: a mean.
+    Equal,
+    /// The first of the largest elements.
+    FirstMaximum,
+    /// The largest elements alike.
+    AllMaxima,
+}
+
+/// Give each window's cotangent to the elements under it.
 fn pool(
     taps: &Taps,
     channels: usize,
-    share: fn(&[f32]) -> Vec<f32>,
+    share: Share,
     input: &Array2<f32>,
     cotangent: &Array2<f32>,
     pulled: &mut Array2<f32>,
@@ -230,35 +242,25 @@ fn pool(
         |mut pulled, input, cotangent| {
             for position in 0..taps.positions() {
                 for channel in 0..channels {
-                    let seen: Vec<usize> =
-                        taps.seen(position).map(|(_, at)| at * channels + channel).collect();
-                    let values: Vec<f32> = seen.iter().map(|&at| input[at]).collect();
+                    let seen = || taps.seen(position).map(|(_, at)| at * channels + channel);
                     let given = cotangent[position * channels + channel];
-                    for (at, share) in seen.into_iter().zip(share(&values)) {
-                        pulled[at] += share * given;
+                    let largest = seen().fold(f32::NEG_INFINITY, |most, at| most.max(input[at]));
+                    let chosen = |at: &usize| match share {
+                        Share::Equal => true,
+                        Share::FirstMaximum | Share::AllMaxima => input[*at] == largest,
+                    };
+                    if let Share::FirstMaximum = share {
+                        if let Some(at) = seen().find(chosen) {
+                            pulled[at] += given;
+                        }
+                        continue;
+                    }
+                    let count = seen().filter(chosen).count();
+                    for at in seen().filter(chosen) {
+                        pulled[at] += given / count as f32;
                     }
                 }
             }
         },
     );
-}
-
-fn equal_shares(values: &[f32]) -> Vec<f32> {
-    vec![1.0 / values.len() as f32; values.len()]
-}
-
-fn first_maximum(values: &[f32]) -> Vec<f32> {
-    let mut shares = all_maxima(values);
-    let first = shares.iter().position(|&share| share > 0.0);
-    for (at, share) in shares.iter_mut().enumerate() {
-        *share = f32::from(u8::from(Some(at) == first));
-    }
-    shares
-}
-
-fn all_maxima(values: &[f32]) -> Vec<f32> {
-    let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let count = values.iter().filter(|&&value| value == largest).count();
-    let share = |&value: &f32| if value == largest { 1.0 / count as f32 } else { 0.0 };
-    values.iter().map(share).collect()
 }
