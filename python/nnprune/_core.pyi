@@ -324,6 +324,7 @@ def check_options(
     outgoing: str,
     bias: str = "absolute",
     max_output_change: float | None = None,
+    width_multiple: int = 1,
 ) -> None: ...
 def prune(
     network: Network,
@@ -341,6 +342,7 @@ def prune(
     bias: str = "absolute",
     max_output_change: float | None = None,
     lossless: bool = False,
+    width_multiple: int = 1,
 ) -> Pruning: ...
 def certify(
     original: Network,

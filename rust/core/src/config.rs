@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// Largest pool and number of walks: far more than ever makes a difference.
-const MOST: usize = 1_000_000;
+pub(crate) const MOST: usize = 1_000_000;
 /// Widest smoothing in pixels.
 const MOST_SMOOTHING: f64 = 100.0;
 
@@ -178,6 +178,8 @@ pub struct Config {
     pub max_output_change: Option<f64>,
     /// Remove only what costs nothing, and all of it; `target` is then not read.
     pub lossless: bool,
+    /// Numbers of units left are rounded up to a multiple of this, as far as there are units.
+    pub width_multiple: usize,
 }
 
 /// Parameters of the search for inputs by gradient.
@@ -252,6 +254,7 @@ impl Config {
             let positive = most > 0.0 && most.is_finite();
             require("max_output_change", "a positive finite number", most, positive)?;
         }
+        check_width_multiple(self.width_multiple)?;
         Ok(ValidConfig(self))
     }
 
@@ -265,7 +268,7 @@ impl Config {
         if self.lossless {
             return units - 1;
         }
-        half_up(self.target * units as f64).min(units - 1)
+        units - kept_units(units, self.target, self.width_multiple)
     }
 
     /// Units to remove of that layer in one epoch.
@@ -274,12 +277,24 @@ impl Config {
     }
 }
 
+/// Units of `units` that are left when a fraction `target` goes: half up goes, and one always
+/// stays; rounded up to a multiple of `width_multiple`.
+pub(crate) fn kept_units(units: usize, target: f64, width_multiple: usize) -> usize {
+    let kept = units - half_up(target * units as f64).min(units - 1);
+    kept.next_multiple_of(width_multiple).min(units)
+}
+
+pub(crate) fn check_width_multiple(multiple: usize) -> Result<()> {
+    let fits = (1..=MOST).contains(&multiple);
+    require("width_multiple", "an integer from 1 to 1000000", multiple as f64, fits)
+}
+
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 <= x < 2^53 here
 fn half_up(x: f64) -> usize {
     (x + 0.5).floor() as usize
 }
 
-fn require(field: &'static str, expected: &str, got: f64, holds: bool) -> Result<()> {
+pub(crate) fn require(field: &'static str, expected: &str, got: f64, holds: bool) -> Result<()> {
     if holds {
         return Ok(());
     }

@@ -153,7 +153,7 @@ fn parse_method(method: &Bound<'_, PyAny>) -> PyResult<Method> {
 
 /// Check options before any work is done; see `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (*, target, step, method, outgoing, bias="absolute", max_output_change=None))]
+#[pyo3(signature = (*, target, step, method, outgoing, bias="absolute", max_output_change=None, width_multiple=1))]
 pub(crate) fn check_options(
     target: f64,
     step: f64,
@@ -161,6 +161,7 @@ pub(crate) fn check_options(
     outgoing: &str,
     bias: &str,
     max_output_change: Option<f64>,
+    width_multiple: usize,
 ) -> PyResult<()> {
     let (method, outgoing) = (parse_method(&method)?, parse_outgoing(outgoing)?);
     let config = Config {
@@ -173,13 +174,14 @@ pub(crate) fn check_options(
         seed: 0,
         max_output_change,
         lossless: false,
+        width_multiple,
     };
     config.check().map(drop).map_err(to_py)
 }
 
 /// Prune a network; see `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (network, lower, upper, *, layers, target, step, method, outgoing, seed, on_epoch=None, supervised=false, bias="absolute", max_output_change=None, lossless=false))]
+#[pyo3(signature = (network, lower, upper, *, layers, target, step, method, outgoing, seed, on_epoch=None, supervised=false, bias="absolute", max_output_change=None, lossless=false, width_multiple=1))]
 #[expect(clippy::too_many_arguments)] // Python keywords
 pub(crate) fn prune(
     py: Python<'_>,
@@ -197,12 +199,23 @@ pub(crate) fn prune(
     bias: &str,
     max_output_change: Option<f64>,
     lossless: bool,
+    width_multiple: usize,
 ) -> PyResult<Pruning> {
     let method = parse_method(&method)?;
     let outgoing = parse_outgoing(outgoing)?;
     let bias = parse_bias(bias)?;
-    let asked =
-        Config { layers, target, step, method, outgoing, bias, seed, max_output_change, lossless };
+    let asked = Config {
+        layers,
+        target,
+        step,
+        method,
+        outgoing,
+        bias,
+        seed,
+        max_output_change,
+        lossless,
+        width_multiple,
+    };
     let valid = asked.check().map_err(to_py)?;
     let input_box = input_box(&network.0, &lower, &upper)?;
     let mut raised: Option<PyErr> = None;

@@ -88,6 +88,29 @@ impl Network {
         }
     }
 
+    /// The groups of the named layers (all prunable ones if none is named), in forward order.
+    pub fn prunable_groups(&self, layers: &[String]) -> Result<Vec<Group>, Error> {
+        for layer in layers {
+            self.prunable_group(layer)?;
+        }
+        let groups = self.groups();
+        let reasons: Vec<String> = groups
+            .iter()
+            .filter_map(|group| Some(format!("{}: {}", group.layer, group.reason.as_ref()?)))
+            .collect();
+        let chosen: Vec<Group> = groups
+            .into_iter()
+            .filter(|group| group.reason.is_none())
+            .filter(|group| layers.is_empty() || layers.contains(&group.layer))
+            .collect();
+        if chosen.is_empty() {
+            let why =
+                if reasons.is_empty() { "no layer has units".into() } else { reasons.join("; ") };
+            return Err(Error::NothingToPrune(why));
+        }
+        Ok(chosen)
+    }
+
     fn group(
         &self,
         producer: NodeId,

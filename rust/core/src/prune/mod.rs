@@ -7,7 +7,7 @@ use crate::bounds::InputBox;
 use crate::config::{Method, ValidConfig};
 use crate::error::{Error, Poll, Result};
 use crate::interval::Intervals;
-use crate::network::{Group, Network};
+use crate::network::Network;
 use crate::trace::EpochTrace;
 
 use run::Run;
@@ -92,7 +92,7 @@ pub fn prune(
     poll: &mut Poll<'_>,
     observer: Observer<'_>,
 ) -> Result<Pruning> {
-    let groups = selected_groups(network, &config.layers)?;
+    let groups = network.prunable_groups(&config.layers)?;
     let total: usize = groups.iter().map(|group| config.quota(group.units)).sum();
     if total == 0 {
         return Err(Error::NothingToPrune(format!(
@@ -143,26 +143,4 @@ pub fn prune(
         _ => StoppedBy::Target,
     };
     Ok(run.finish(trace, stopped_by))
-}
-
-/// The groups of the named layers (all prunable ones if none is named), in forward order.
-fn selected_groups(network: &Network, layers: &[String]) -> Result<Vec<Group>> {
-    for layer in layers {
-        network.prunable_group(layer)?;
-    }
-    let groups = network.groups();
-    let reasons: Vec<String> = groups
-        .iter()
-        .filter_map(|group| Some(format!("{}: {}", group.layer, group.reason.as_ref()?)))
-        .collect();
-    let chosen: Vec<Group> = groups
-        .into_iter()
-        .filter(|group| group.reason.is_none())
-        .filter(|group| layers.is_empty() || layers.contains(&group.layer))
-        .collect();
-    if chosen.is_empty() {
-        let why = if reasons.is_empty() { "no layer has units".into() } else { reasons.join("; ") };
-        return Err(Error::NothingToPrune(why));
-    }
-    Ok(chosen)
 }

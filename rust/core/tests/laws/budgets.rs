@@ -21,6 +21,7 @@ fn asked(method: Method, seed: u64) -> Config {
         seed,
         max_output_change: None,
         lossless: false,
+        width_multiple: 1,
     }
 }
 

@@ -27,6 +27,7 @@ fn config(method: Method, target: f64, step: f64, seed: u64) -> ValidConfig {
         seed,
         max_output_change: None,
         lossless: false,
+        width_multiple: 1,
     }
     .check()
     .unwrap()
@@ -147,6 +148,7 @@ fn identical_units_go_first_and_cost_nothing() {
         seed: 0,
         max_output_change: None,
         lossless: false,
+        width_multiple: 1,
     };
     let pruning = run(&twins, &wanted.clone().check().unwrap());
     assert_eq!(pruning.merges.len(), 1);
