@@ -344,6 +344,177 @@ def prune(
     lossless: bool = False,
     width_multiple: int = 1,
 ) -> Pruning: ...
+
+@final
+class Compensation:
+    """What a compensation made for one target.
+
+    `target` is None where the kept units were given. `kept` has, for every pruned layer in forward
+    order, the units that are left. `layers` has one dict each: `layer`, `kept` (how many), `loss`
+    (mean squared change of the consumers' outputs on the samples, relative to their variance),
+    `ridge` (the largest that a fit took; None where nothing was fitted), `fallback` (why delegates
+    took the sum instead, or None), `pairs` (of nominee and delegate, where delegates took over) and
+    `moves` (of the search). `loss` is that of the logits.
+    """
+
+    @property
+    def network(self) -> Network: ...
+    @property
+    def target(self) -> float | None: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def kept(self) -> dict[str, NDArray[np.int64]]: ...
+    @property
+    def layers(self) -> list[dict[str, Any]]: ...
+
+def compensate(
+    original: Network,
+    feeds: Mapping[str, _F32],
+    *,
+    layers: Sequence[str],
+    targets: Sequence[float],
+    allocation: str,
+    width_multiple: int,
+    ridge: float,
+    closed_loop: bool,
+    selection: Mapping[str, Any],
+    seed: int,
+    rule: str = "least_squares",
+    threshold: float = 0.45,
+    selection_ridge: float = 1e-3,
+    logit_metric: bool = True,
+    towards: str = "zero",
+    kept: Mapping[str, Sequence[int]] | None = None,
+    metrics: Mapping[str, _F64] | None = None,
+    on_layer: Callable[[float | None, dict[str, Any]], object] | None = None,
+) -> list[Compensation]:
+    """Prune to several sizes and refit what reads the removed units by least squares.
+
+    Every unit of the original is regressed on the kept units of the network pruned so far, and the
+    next layers' weights read the regression instead: `B = C_xK (C_KK + ridge)^-1`, `V' = V B`,
+    `c' = c + V (m - B m_K)`. Convolutions that pad take the uncentred form and no correction.
+
+    Parameters
+    ----------
+    original : Network
+        The network f.
+    feeds : mapping of node to float32 array [samples, *shape]
+        Samples of every input, and of opaque nodes that are needed; at least two.
+    layers : sequence of str
+        Layers to prune; every prunable one if empty.
+    targets : sequence of float
+        Fractions of each layer's units to remove, in (0, 1): one result each.
+    allocation : {"uniform", "propagated"}
+        The same fraction of every layer, or as many parameters in all, taken where the error at
+        the logits grows least for the parameters saved.
+    width_multiple : int
+        Numbers of units left are rounded up to a multiple of this.
+    ridge : float
+        Added to the diagonals, relative to their mean; raised tenfold until a system is regular.
+    closed_loop : bool
+        Whether to regress on the pruned network's activations or on the original's own.
+    selection : mapping
+        `{"name": "elimination"}`: the optimal brain surgeon's backward order (Hassibi and Stork,
+        1993), from the original's statistics. `{"name": "search", ...}`: simulated annealing from
+        there on, with `moves` of each of `chains`, `heat` (start temperature, relative to the
+        interquartile range of the moves' energies), `alpha`, `similarity` and `density` of the
+        energy (eq. 5-8; `alpha` 1: the loss alone), and `seconds` (None: no limit) that all
+        searches may take.
+    seed : int
+        Seed of the search.
+    rule : {"least_squares", "scaled", "sum"}
+        What the next layers' weights become: the regression; or the most similar kept unit takes
+        the removed one's, times the ratio of their incoming weights' lengths (Neuron Merging, Kim
+        et al., 2020; the ratio counts as 1 where an activation is not positively homogeneous); or
+        the kept unit of least saliency takes them as they are.
+    threshold : float
+        For `scaled`: a unit whose cosine with all kept ones is less just goes.
+    selection_ridge : float
+        The ridge of the selection.
+    logit_metric : bool
+        Whether the selection weights changes by the mean of `J^T J`, J being the Jacobian of the
+        logits (each head's less their mean) on up to 1500 of the samples; a tenth of it is spread
+        over all directions alike.
+    towards : {"zero", "unchanged"}
+        What the ridge draws to: no weight at all, or the kept units' weights as they were.
+    kept : mapping of layer to sequence of int, optional
+        The units to keep, ascending; `targets` and `layers` are then empty, and nothing is
+        selected.
+    metrics : mapping of node to float64 array [any, outputs], optional
+        For consumers, instead of the `logit_metric`: a matrix M; the selection measures a change z
+        of its output by `|M z|^2`.
+    on_layer : callable, optional
+        Called with the target and the layer's entry of `layers` once it is refitted.
+
+    Returns
+    -------
+    list of Compensation
+        One for each target.
+
+    Raises
+    ------
+    ConfigError
+        An option or a sample is out of range.
+    NothingToPruneError
+        No layer can be pruned, or a target rounds to no unit at all.
+    """
+
+def solve_regularised(matrix: _F64, rows: _F64, ridge: float) -> tuple[_F64, float]:
+    """Solve `X (A + ridge mean(diag A) I) = rows` by a Cholesky factor.
+
+    Parameters
+    ----------
+    matrix : float64 array [n, n]
+        A: symmetric, positive semi-definite.
+    rows : float64 array [m, n]
+        The right side.
+    ridge : float
+        Raised tenfold until the matrix is positive definite.
+
+    Returns
+    -------
+    (float64 array [m, n], float)
+        X, and the ridge it took.
+    """
+
+def eliminate(
+    covariances: Sequence[_F64], weights: Sequence[_F64], ridge: float
+) -> tuple[NDArray[np.int64], _F64]:
+    """Order a layer's units by what removing them costs consumers that are refitted.
+
+    Parameters
+    ----------
+    covariances : sequence of float64 array [n, n]
+        Of the units, as each consumer reads them.
+    weights : sequence of float64 array [n, outputs]
+        Of each consumer.
+    ridge : float
+        Relative to the mean diagonal element.
+
+    Returns
+    -------
+    (int64 array [n], float64 array [n + 1])
+        The units in the order in which they go, and the sum of squares that the outputs are off by
+        once that many are gone.
+    """
+
+def search_units(
+    covariances: Sequence[_F64],
+    weights: Sequence[_F64],
+    start: Sequence[int],
+    ridge: float,
+    selection: Mapping[str, Any],
+    seed: int,
+) -> tuple[NDArray[np.int64], float, int]:
+    """Search for the units to keep from those in `start` on; `selection` as in `compensate`.
+
+    Returns
+    -------
+    (int64 array, float, int)
+        The units, the sum of squares that the outputs are off by, and the moves that were made.
+    """
+
 def certify(
     original: Network,
     smaller: Network,

@@ -42,6 +42,11 @@ pub fn entropy(outputs: &Intervals, similarity: f64, density: Density) -> f64 {
         .sum()
 }
 
+/// How even an impact is, between 1/2 and 1: the logistic function of its entropy.
+pub fn evenness(outputs: &Intervals, similarity: f64, density: Density) -> f64 {
+    logistic(entropy(outputs, similarity, density))
+}
+
 /// The output nodes' places among the logits side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heads {
@@ -104,7 +109,7 @@ impl Heads {
                     }
                     Normalization::None => logistic(whole.total_width()),
                 };
-                let evenness = logistic(entropy(&whole, config.similarity, config.density));
+                let evenness = evenness(&whole, config.similarity, config.density);
                 config.alpha * size + (1.0 - config.alpha) * evenness
             })
             .sum();

@@ -3,8 +3,9 @@
 //! The method is that of Meng, Bai, Teo and Dong (arXiv 2204.00783), made precise in
 //! `docs/method.md`. A module uses only those listed before it:
 //! [`error`], [`interval`], [`random`], [`activation`], [`config`], [`network`], `linalg`,
-//! [`forward`], [`gradient`], `adjoint`, [`bounds`], [`inversion`], [`sensitivity`], [`impact`], [`saliency`], [`energy`], [`merge`],
-//! [`annealing`], [`one_shot`], [`trace`], [`certificate`], [`verification`], [`prune`].
+//! [`forward`], [`gradient`], `adjoint`, [`bounds`], [`inversion`], [`sensitivity`], [`impact`],
+//! [`saliency`], [`energy`], [`merge`], [`annealing`], [`one_shot`], [`trace`], [`certificate`],
+//! [`verification`], [`prune`], [`compensation`].
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ mod adjoint;
 pub mod annealing;
 pub mod bounds;
 pub mod certificate;
+pub mod compensation;
 pub mod config;
 pub mod energy;
 pub mod error;

@@ -80,15 +80,15 @@ pub(crate) fn gram(kernel: ArrayView2<'_, f32>, poll: &mut Poll<'_>) -> Result<A
         poll.check()?;
         let last = (first + ROWS_WIDENED).min(kernel.nrows());
         let block = kernel.slice_axis(Axis(0), Slice::from(first..last)).mapv(f64::from);
-        add_gram(&mut gram, block.view(), 1.0);
+        add_gram(gram.view_mut(), block.view(), 1.0);
     }
     mirror(&mut gram);
     Ok(gram)
 }
 
 /// Add `sign B^T B` to the lower triangle of `gram`.
-fn add_gram(gram: &mut Array2<f64>, block: ArrayView2<'_, f64>, sign: f64) {
-    let task = |(index, mut rows): (usize, ndarray::ArrayViewMut2<'_, f64>)| {
+pub(crate) fn add_gram(mut gram: ArrayViewMut2<'_, f64>, block: ArrayView2<'_, f64>, sign: f64) {
+    let task = |(index, mut rows): (usize, ArrayViewMut2<'_, f64>)| {
         let first = index * ROWS_PER_TASK;
         let last = first + rows.nrows();
         let left = block.slice_axis(Axis(1), Slice::from(first..last));
@@ -107,7 +107,27 @@ fn add_gram(gram: &mut Array2<f64>, block: ArrayView2<'_, f64>, sign: f64) {
     }
 }
 
-fn mirror(gram: &mut Array2<f64>) {
+/// Add `sign A B` to `target`; threads share out the rows of A.
+pub(crate) fn add_product(
+    mut target: ArrayViewMut2<'_, f64>,
+    a: ArrayView2<'_, f64>,
+    b: ArrayView2<'_, f64>,
+    sign: f64,
+) {
+    let task = |(mut target, rows): (ArrayViewMut2<'_, f64>, ArrayView2<'_, f64>)| {
+        ndarray::linalg::general_mat_mul(sign, &rows, &b, 1.0, &mut target);
+    };
+    let rows = a.axis_chunks_iter(Axis(0), ROWS_PER_TASK);
+    let targets = target.axis_chunks_iter_mut(Axis(0), ROWS_PER_TASK);
+    if a.len() * b.ncols() < PARALLEL_FROM {
+        targets.zip(rows).for_each(task);
+    } else {
+        targets.into_par_iter().zip(rows.into_par_iter()).for_each(task);
+    }
+}
+
+/// Copy the lower triangle to the upper one.
+pub(crate) fn mirror(gram: &mut Array2<f64>) {
     for row in 0..gram.nrows() {
         for column in 0..row {
             gram[[column, row]] = gram[[row, column]];
@@ -117,8 +137,8 @@ fn mirror(gram: &mut Array2<f64>) {
 
 /// Change a Gram matrix for rows of W that were replaced: `G + A^T A - R^T R`.
 pub(crate) fn update_gram(gram: &mut Array2<f64>, added: &Array2<f64>, removed: &Array2<f64>) {
-    add_gram(gram, added.view(), 1.0);
-    add_gram(gram, removed.view(), -1.0);
+    add_gram(gram.view_mut(), added.view(), 1.0);
+    add_gram(gram.view_mut(), removed.view(), -1.0);
     mirror(gram);
 }
 

@@ -25,10 +25,23 @@ pub struct RowChange {
 ///
 /// `Err` if a merged weight does not fit into f32; the network is then of no further use.
 pub fn merge(network: &mut Network, group: &Group, pairs: &[Pair]) -> Result<Vec<RowChange>> {
+    merge_scaled(network, group, pairs, &|_, _| 1.0)
+}
+
+/// The same, where the delegate takes a multiple of what the nominee's outgoing weights were: how
+/// much of it, for a consumer and a pair, is `scale`'s to say.
+///
+/// The changes' `rounding` is that from the unscaled sums: bounds that take it into account hold.
+pub fn merge_scaled(
+    network: &mut Network,
+    group: &Group,
+    pairs: &[Pair],
+    scale: &dyn Fn(&Consumer, Pair) -> f64,
+) -> Result<Vec<RowChange>> {
     let changes: Vec<RowChange> = group
         .consumers
         .iter()
-        .filter_map(|consumer| merge_rows(network, group.units, consumer, pairs))
+        .filter_map(|consumer| merge_rows(network, group.units, consumer, pairs, scale))
         .collect();
     for change in &changes {
         let weights = change.rounding.weights.iter().chain(&change.rounding.bias);
@@ -83,6 +96,7 @@ fn merge_rows(
     units: usize,
     consumer: &Consumer,
     pairs: &[Pair],
+    scale: &dyn Fn(&Consumer, Pair) -> f64,
 ) -> Option<RowChange> {
     let (kernel, bias) = network.node_mut(consumer.node).op.kernel_and_bias_mut()?;
     let mut touched: Vec<usize> = pairs
@@ -98,19 +112,21 @@ fn merge_rows(
     let width = consumer.gain.len();
     let mut shift = Array1::<f64>::zeros(kernel.ncols());
     let mut exact_shift = shift.clone();
-    for pair in pairs {
+    for &pair in pairs {
+        let scale = scale(consumer, pair);
         let rows = (pair.nominee..kernel.nrows()).step_by(units);
         for (i, j) in rows.zip((pair.delegate..).step_by(units)) {
             let ratio = consumer.gain[i % width] / consumer.gain[j % width];
-            let constant = consumer.offset[i % width] - consumer.offset[j % width] * ratio;
+            let gap = |ratio: f64| consumer.offset[i % width] - consumer.offset[j % width] * ratio;
+            let (constant, exact_constant) = (gap(scale * ratio), gap(ratio));
             let (place_i, place_j) = (place(i), place(j));
             for column in 0..kernel.ncols() {
                 let nominee = f64::from(kernel[[i, column]]);
-                let taken_over = f64::from(kernel[[j, column]]) + ratio * nominee;
+                let taken_over = f64::from(kernel[[j, column]]) + scale * ratio * nominee;
                 kernel[[j, column]] = to_f32(taken_over);
                 kernel[[i, column]] = 0.0;
                 shift[column] += constant * nominee;
-                exact_shift[column] += constant * exact[[place_i, column]];
+                exact_shift[column] += exact_constant * exact[[place_i, column]];
                 exact[[place_j, column]] += ratio * exact[[place_i, column]];
                 exact[[place_i, column]] = 0.0;
             }

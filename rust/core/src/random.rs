@@ -18,4 +18,10 @@ impl Random {
         // Our own conversion: a library's distributions may change from release to release.
         (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
+
+    /// A whole number below `count`, which is at least 1.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 <= x < count
+    pub fn below(&mut self, count: usize) -> usize {
+        ((self.uniform() * count as f64) as usize).min(count - 1)
+    }
 }

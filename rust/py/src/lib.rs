@@ -3,6 +3,7 @@
 mod arrays;
 mod builder;
 mod certificate;
+mod compensation;
 mod errors;
 mod functions;
 mod gate;
@@ -18,6 +19,10 @@ mod _core {
     use crate::builder::NetworkBuilder;
     #[pymodule_export]
     use crate::certificate::{certified_margins, certify, tight_bounds, verify};
+    #[pymodule_export]
+    use crate::compensation::{
+        Compensation, compensate, eliminate, search_units, solve_regularised,
+    };
     #[pymodule_export]
     use crate::functions::{activation_range, anneal, energy, entropy, uniform_draws};
     #[pymodule_export]

@@ -8,6 +8,7 @@ mod pass;
 mod taps;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2, Axis, Slice};
 
@@ -22,7 +23,7 @@ use crate::network::{Network, NodeId, Op};
 /// Values given for nodes, one row a sample: of every input, and of opaque nodes where known.
 #[derive(Debug, Clone)]
 pub struct Feeds {
-    values: BTreeMap<NodeId, Array2<f32>>,
+    values: BTreeMap<NodeId, Arc<Array2<f32>>>,
     samples: usize,
 }
 
@@ -65,10 +66,16 @@ impl Feeds {
             return wrong(format!("sample {sample} holds {value} at element {element}"));
         }
         self.samples = samples;
-        if self.values.insert(id, array.as_standard_layout().into_owned()).is_some() {
+        let array = Arc::new(array.as_standard_layout().into_owned());
+        if self.values.insert(id, array).is_some() {
             return wrong("given twice".into());
         }
         Ok(())
+    }
+
+    /// Take values of any node as known, finite or not: what leads to it is then not computed.
+    pub(crate) fn know(&mut self, id: NodeId, values: Array2<f32>) {
+        self.values.insert(id, Arc::new(values));
     }
 
     /// Number of samples.

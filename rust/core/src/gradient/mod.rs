@@ -92,17 +92,36 @@ impl<'a> Backward<'a> {
         heads: Vec<(NodeId, Array2<f32>)>,
         poll: &mut Poll<'_>,
     ) -> Result<Vec<Array2<f32>>> {
+        self.pull_back_to(values, heads, self.network.inputs(), poll)
+    }
+
+    /// Take cotangents back to some nodes, and no further than the first of them.
+    pub(crate) fn pull_back_to(
+        &self,
+        values: &Values,
+        heads: Vec<(NodeId, Array2<f32>)>,
+        ends: &[NodeId],
+        poll: &mut Poll<'_>,
+    ) -> Result<Vec<Array2<f32>>> {
         let mut waiting: Vec<Option<Array2<f32>>> = vec![None; self.network.nodes().len()];
+        let mut found = vec![None; self.network.nodes().len()];
+        let first = ends.iter().copied().min().unwrap_or_default();
         let samples = heads.first().map_or(0, |(_, cotangent)| cotangent.nrows());
         for (id, cotangent) in heads {
             add(&mut waiting[id], cotangent);
         }
         for &id in self.kept.iter().rev() {
             let node = self.network.node(id);
+            if id < first {
+                break;
+            }
+            let Some(cotangent) = waiting[id].take() else { continue };
+            if ends.contains(&id) {
+                found[id] = Some(cotangent.clone());
+            }
             if matches!(node.op, Op::Input) {
                 continue;
             }
-            let Some(cotangent) = waiting[id].take() else { continue };
             poll.check()?;
             let pulled = ops::pull_back(&self.plan, self.network, id, values, cotangent);
             for (&source, cotangent) in node.sources.iter().zip(pulled) {
@@ -110,8 +129,8 @@ impl<'a> Backward<'a> {
             }
         }
         let nothing = |id: NodeId| Array2::zeros((samples, self.network.node(id).len()));
-        let inputs = self.network.inputs().iter();
-        Ok(inputs.map(|&id| waiting[id].take().unwrap_or_else(|| nothing(id))).collect())
+        let end = |&id: &NodeId| found[id].clone().unwrap_or_else(|| nothing(id));
+        Ok(ends.iter().map(end).collect())
     }
 }
 

@@ -1,0 +1,95 @@
+//! The steps of a compensation by themselves, on given covariances and weights.
+
+use ndarray::Array2;
+
+use super::cholesky::{Regularised, with_ridge};
+use super::elimination::{Elimination, Reading, eliminate};
+use super::search::{Found, Search, search};
+use super::swept::Objective;
+use crate::error::{Error, Poll, Result};
+use crate::linalg::parallel_product;
+
+/// `rows (matrix + ridge mean(diag) I)^-1` and the ridge it took, raised tenfold from `ridge` on.
+pub fn solve_regularised(
+    matrix: &Array2<f64>,
+    rows: &Array2<f64>,
+    ridge: f64,
+    poll: &mut Poll<'_>,
+) -> Result<(Array2<f64>, f64)> {
+    check_square(matrix)?;
+    if rows.ncols() != matrix.nrows() || rows.iter().any(|value| !value.is_finite()) {
+        let expected = format!("finite values with {} columns", matrix.nrows());
+        return Err(wrong("rows", expected, rows));
+    }
+    let found = Regularised::new(matrix, ridge, poll)?;
+    Ok((found.factor.solve_rows(rows, poll)?, found.ridge))
+}
+
+/// The backward order of units by covariance and weights of each consumer: `weights` have one row
+/// a unit.
+pub fn elimination(
+    consumers: &[(Array2<f64>, Array2<f64>)],
+    ridge: f64,
+    poll: &mut Poll<'_>,
+) -> Result<Elimination> {
+    check(consumers)?;
+    let mut readings = Vec::with_capacity(consumers.len());
+    for (covariance, weights) in consumers {
+        let factor = Regularised::new(covariance, ridge, poll)?.factor;
+        let weights = parallel_product(weights, &weights.t().to_owned());
+        readings.push(Reading { inverse: factor.inverse(poll)?, weights });
+    }
+    eliminate(readings, poll)
+}
+
+/// The search for kept units from `start` on, by covariance and weights of each consumer.
+pub fn search_from(
+    consumers: &[(Array2<f64>, Array2<f64>)],
+    start: &[usize],
+    ridge: f64,
+    how: &Search,
+    seed: u64,
+    poll: &mut Poll<'_>,
+) -> Result<Found> {
+    let units = check(consumers)?;
+    if start.windows(2).any(|pair| pair[0] >= pair[1]) || start.iter().any(|&unit| unit >= units) {
+        return Err(Error::Config {
+            field: "start",
+            expected: format!("different units below {units}, ascending"),
+            got: format!("{start:?}"),
+        });
+    }
+    let objectives: Vec<Objective> = consumers
+        .iter()
+        .map(|(covariance, weights)| Objective::new(with_ridge(covariance, ridge), weights.clone()))
+        .collect();
+    search(&objectives, start, how, seed, &mut |_| true, poll)
+}
+
+/// The number of units that all consumers read.
+fn check(consumers: &[(Array2<f64>, Array2<f64>)]) -> Result<usize> {
+    let units = consumers.first().map_or(0, |(covariance, _)| covariance.nrows());
+    for (covariance, weights) in consumers {
+        check_square(covariance)?;
+        let fits = covariance.nrows() == units && weights.nrows() == units;
+        if !fits || weights.iter().any(|value| !value.is_finite()) {
+            return Err(wrong(
+                "weights",
+                format!("finite values, a row for {units} units"),
+                weights,
+            ));
+        }
+    }
+    Ok(units)
+}
+
+fn check_square(matrix: &Array2<f64>) -> Result<()> {
+    if matrix.nrows() == matrix.ncols() && matrix.iter().all(|value| value.is_finite()) {
+        return Ok(());
+    }
+    Err(wrong("covariance", "a square matrix of finite values".into(), matrix))
+}
+
+fn wrong(field: &'static str, expected: String, got: &Array2<f64>) -> Error {
+    Error::Config { field, expected, got: format!("shape {:?}", got.dim()) }
+}

@@ -1,0 +1,219 @@
+//! What is known of the original network: its units' activations, and the order they go in.
+
+use std::collections::BTreeMap;
+
+use ndarray::Array2;
+
+use super::cholesky::{Regularised, with_ridge};
+use super::config::{Selection, ValidConfig};
+use super::elimination::{Reading, eliminate};
+use super::metric;
+use super::moments::Units;
+use super::outgoing::Outgoing;
+use super::swept::Objective;
+use crate::config::{BiasTerm, Outgoing as Measure};
+use crate::error::{Error, Poll, Result};
+use crate::forward::{Feeds, forward};
+use crate::network::{Consumer, Group, Network, NodeId, Op};
+use crate::one_shot;
+use crate::saliency::Saliency;
+
+/// A layer to be pruned.
+pub(super) struct Layer {
+    pub(super) group: Group,
+    /// Its units in the order in which they go.
+    pub(super) order: Vec<usize>,
+    /// The ridge that the order took; none if it is that of saliencies.
+    pub(super) ridge: Option<f64>,
+    /// Why its consumers cannot be refitted, if so.
+    pub(super) obstacle: Option<String>,
+}
+
+/// The original network on the samples.
+pub(super) struct Original<'a> {
+    pub(super) network: &'a Network,
+    pub(super) feeds: &'a Feeds,
+    pub(super) layers: Vec<Layer>,
+    metrics: BTreeMap<NodeId, Array2<f64>>,
+    values: BTreeMap<NodeId, Array2<f32>>,
+}
+
+impl<'a> Original<'a> {
+    /// Run the samples through the network and find every layer's order.
+    pub(super) fn new(
+        network: &'a Network,
+        feeds: &'a Feeds,
+        groups: Vec<Group>,
+        config: &ValidConfig,
+        poll: &mut Poll<'_>,
+    ) -> Result<Self> {
+        if feeds.samples() < 2 {
+            let found = feeds.samples();
+            return Err(Error::Values(format!("expected at least two samples, got {found}")));
+        }
+        let metrics = checked_metrics(network, &groups, &config.metrics)?;
+        let consumers: Vec<NodeId> = groups
+            .iter()
+            .flat_map(|group| &group.consumers)
+            .map(|consumer| consumer.node)
+            .collect();
+        let mut wanted = network.logits();
+        for &consumer in &consumers {
+            wanted.extend([network.node(consumer).sources[0], consumer]);
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        let found = forward(network, feeds, &wanted, poll)?;
+        let values = wanted.into_iter().zip(found).collect();
+        let mut original = Self { network, feeds, layers: Vec::new(), metrics, values };
+        original.check_logits()?;
+        if config.logit_metric && !matches!(config.selection, Selection::Given(_)) {
+            let found = metric::of_logits(network, feeds, &consumers, poll)?.unwrap_or_default();
+            for (id, metric) in found {
+                original.metrics.entry(id).or_insert(metric);
+            }
+        }
+        for group in groups {
+            let layer = original.layer(group, config.selection_ridge, poll)?;
+            original.layers.push(layer);
+        }
+        Ok(original)
+    }
+
+    /// Values of a logit, or of a consumer's input or output.
+    pub(super) fn values(&self, id: NodeId) -> &Array2<f32> {
+        &self.values[&id]
+    }
+
+    /// The node that a consumer reads.
+    pub(super) fn input_of(&self, consumer: &Consumer) -> NodeId {
+        self.network.node(consumer.node).sources[0]
+    }
+
+    /// The weights that a consumer reads a layer's units with.
+    pub(super) fn outgoing(&self, consumer: &Consumer, units: usize) -> Option<Outgoing> {
+        let (kernel, _) = self.network.node(consumer.node).op.kernel_and_bias()?;
+        Some(Outgoing::new(kernel.view(), units))
+    }
+
+    /// The units that a consumer reads, from values of its input with `units` of them.
+    ///
+    /// At a zero-padded border a constant correction would be wrong: such consumers get none.
+    pub(super) fn units<'v>(
+        &self,
+        consumer: &Consumer,
+        units: usize,
+        values: &'v Array2<f32>,
+        kept: usize,
+    ) -> Result<Units<'v>> {
+        let width = self.network.node(self.input_of(consumer)).last_axis() / units * kept;
+        let node = self.network.node(consumer.node);
+        let padded = matches!(&node.op, Op::Conv(conv) if conv.window.is_padded());
+        Units::new(values.view(), width, kept, !padded).ok_or_else(|| Error::Graph {
+            node: node.name.clone(),
+            problem: format!("its input does not hold {units} units"),
+        })
+    }
+
+    /// What the search looks at: one objective for each consumer.
+    pub(super) fn objectives(&self, layer: &Layer, ridge: f64) -> Result<Vec<Objective>> {
+        let (group, mut found) = (&layer.group, Vec::new());
+        for consumer in &group.consumers {
+            let Some(outgoing) = self.outgoing(consumer, group.units) else { continue };
+            let values = self.values(self.input_of(consumer));
+            let units = self.units(consumer, group.units, values, group.units)?;
+            let weights = outgoing.weighted(self.metrics.get(&consumer.node)).by_unit();
+            found.push(Objective::new(with_ridge(&units.covariance(), ridge), weights));
+        }
+        Ok(found)
+    }
+
+    fn layer(&self, group: Group, ridge: f64, poll: &mut Poll<'_>) -> Result<Layer> {
+        if let Some(obstacle) = self.obstacle(&group)? {
+            let order = self.order_of_saliencies(&group, poll)?;
+            return Ok(Layer { group, order, ridge: None, obstacle: Some(obstacle) });
+        }
+        let (mut readings, mut most) = (Vec::new(), ridge);
+        for consumer in &group.consumers {
+            let Some(outgoing) = self.outgoing(consumer, group.units) else { continue };
+            let values = self.values(self.input_of(consumer));
+            let covariance = self.units(consumer, group.units, values, group.units)?.covariance();
+            let regularised = Regularised::new(&covariance, ridge, poll)?;
+            most = most.max(regularised.ridge);
+            let weights = outgoing.weighted(self.metrics.get(&consumer.node)).gram();
+            readings.push(Reading { inverse: regularised.factor.inverse(poll)?, weights });
+        }
+        let order = eliminate(readings, poll)?.order;
+        Ok(Layer { group, order, ridge: Some(most), obstacle: None })
+    }
+
+    /// Why a layer's consumers cannot be refitted, if so.
+    fn obstacle(&self, group: &Group) -> Result<Option<String>> {
+        for consumer in &group.consumers {
+            let input = self.input_of(consumer);
+            let units = self.units(consumer, group.units, self.values(input), group.units)?;
+            if !units.are_finite() {
+                let name = &self.network.node(input).name;
+                return Ok(Some(format!(
+                    "the samples give values of '{name}' that are not finite"
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The order in which the one-shot baseline removes units.
+    fn order_of_saliencies(&self, group: &Group, poll: &mut Poll<'_>) -> Result<Vec<usize>> {
+        let (measure, bias) = (Measure::L2, BiasTerm::Absolute);
+        let mut saliency = Saliency::new(self.network, group, measure, bias, poll)?;
+        let pairs = one_shot::order(self.network, group, &mut saliency, group.units, poll)?;
+        let mut order: Vec<usize> = pairs.into_iter().map(|pair| pair.nominee).collect();
+        let mut gone = vec![false; group.units];
+        for &unit in &order {
+            gone[unit] = true;
+        }
+        order.extend((0..group.units).filter(|&unit| !gone[unit]));
+        Ok(order)
+    }
+
+    fn check_logits(&self) -> Result<()> {
+        for id in self.network.logits() {
+            if self.values(id).iter().any(|value| !value.is_finite()) {
+                let name = &self.network.node(id).name;
+                return Err(Error::Values(format!(
+                    "the samples give logits of '{name}' that are not finite; give smaller values"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The metrics by their consumers' numbers.
+fn checked_metrics(
+    network: &Network,
+    groups: &[Group],
+    metrics: &[(String, Array2<f64>)],
+) -> Result<BTreeMap<NodeId, Array2<f64>>> {
+    let wrong = |name: &str, expected: String, got: String| Error::Config {
+        field: "metrics",
+        expected: format!("'{name}': {expected}"),
+        got,
+    };
+    let mut found = BTreeMap::new();
+    for (name, metric) in metrics {
+        let id = network.find(name)?;
+        let reads = |group: &Group| group.consumers.iter().any(|consumer| consumer.node == id);
+        if !groups.iter().any(reads) {
+            let expected = "a node that reads units of a layer that is pruned".into();
+            return Err(wrong(name, expected, network.node(id).op.kind().into()));
+        }
+        let outputs = network.node(id).last_axis();
+        if metric.ncols() != outputs || metric.iter().any(|value| !value.is_finite()) {
+            let expected = format!("finite values with {outputs} columns");
+            return Err(wrong(name, expected, format!("shape {:?}", metric.dim())));
+        }
+        found.insert(id, metric.clone());
+    }
+    Ok(found)
+}
