@@ -223,18 +223,11 @@ fn overlay(pruned: &mut Network, smaller: &Network, kept: &[(Group, Vec<usize>)]
                 kernel[[to, column]] = weight;
             }
         }
-        match (their_bias, bias.as_mut()) {
-            (Some(theirs), Some(bias)) => {
-                for (&value, &column) in theirs.iter().zip(&column_places) {
-                    bias[column] = value;
-                }
-            }
-            (None, None) => {}
-            _ => {
-                return Err(Error::Mismatch(format!(
-                    "layer '{}' has a bias in one of the models only",
-                    smaller.node(id).layer
-                )));
+        // Compensation gives a layer a bias that had none: where there is none, it is 0.
+        if their_bias.is_some() || bias.is_some() {
+            let bias = bias.get_or_insert_with(|| Array1::zeros(kernel.ncols()));
+            for (place, &column) in column_places.iter().enumerate() {
+                bias[column] = their_bias.map_or(0.0, |theirs| theirs[place]);
             }
         }
     }
