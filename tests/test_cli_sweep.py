@@ -57,7 +57,7 @@ def test_a_failed_cell_makes_the_command_fail(
 
     options = ["--targets", "0.5", "--jobs", "1", "--journal", tmp_path / "sweep.jsonl"]
     with monkeypatch.context() as patch:
-        patch.setattr("nnprune.pruning.prune", failing)
+        patch.setattr("nnprune.pruning.prune.prune", failing)
         assert run(DIGITS, *options) == 1
     assert "! annealing, target 0.5, seed 0: MemoryError: no room" in capsys.readouterr().out
     assert run(DIGITS, *options, "--quiet") == 1

@@ -22,7 +22,7 @@ from keras_models import ARCHITECTURES
 from nnprune.errors import DataError, ModelError
 from nnprune.keras_io.layer_weights import count_weights, layer_weights
 from nnprune.metrics.size import LayerSize, ModelSize, _sizes, layer_table, measure_size
-from nnprune.pruning import prune
+from nnprune.pruning.prune import prune
 from pruned_models import PRUNED, shrink
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -163,7 +163,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(
         "journal": tmp_path / "sweep.jsonl",
         "jobs": 1,
     }
-    monkeypatch.setattr("nnprune.pruning.prune", failing)
+    monkeypatch.setattr("nnprune.pruning.prune.prune", failing)
     model = tiny_model()
     first = sweep(model, **options)
     assert [cell.status for cell in first.cells] == ["done", "done", "failed", "done"]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nnprune.options import Annealing as Annealing
     from nnprune.options import Greedy as Greedy
     from nnprune.options import OneShot as OneShot
-    from nnprune.pruning import prune as prune
+    from nnprune.pruning.prune import prune as prune
     from nnprune.result import PruningResult as PruningResult
     from nnprune.sweeping.result import SweepResult as SweepResult
     from nnprune.sweeping.sweep import sweep as sweep
@@ -65,7 +65,7 @@ _HOMES = {
     "export": "nnprune.exporting",
     "export_properties": "nnprune.certification.properties",
     "inspect": "nnprune.inspection",
-    "prune": "nnprune.pruning",
+    "prune": "nnprune.pruning.prune",
     "sweep": "nnprune.sweeping.sweep",
     "verify": "nnprune.certification.verify",
 }

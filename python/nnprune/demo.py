@@ -13,7 +13,7 @@ from nnprune.attacks.options import FGSM, PGD
 from nnprune.evaluation.document import Evaluation
 from nnprune.evaluation.evaluate import evaluate
 from nnprune.options import Annealing
-from nnprune.pruning import prune
+from nnprune.pruning.prune import prune
 from nnprune.result import PruningResult
 
 __all__ = ["DemoReport", "run_demo"]

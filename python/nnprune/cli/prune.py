@@ -107,7 +107,7 @@ def prune(
 ) -> None:
     """Remove hidden units in pairs and write a smaller model."""
     from nnprune.keras_io.save import check_output, write_text_atomically
-    from nnprune.pruning import prune as run_pruning
+    from nnprune.pruning.prune import prune as run_pruning
 
     chosen = _method(
         method,

@@ -208,7 +208,7 @@ def _measured(job: Job, point: GridPoint, bench: Workbench, started: float) -> O
 
 
 def _pruned(job: Job, point: GridPoint, bench: Workbench) -> PruningResult:
-    from nnprune.pruning import prune
+    from nnprune.pruning.prune import prune
 
     assert point.seed is not None
     return prune(

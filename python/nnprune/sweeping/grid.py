@@ -10,7 +10,7 @@ from typing import Any
 
 from nnprune.errors import ConfigError
 from nnprune.options import Annealing, Greedy, Method, OneShot, method_named, method_to_dict
-from nnprune.pruning import check_options
+from nnprune.pruning.checks import check_options
 
 __all__ = ["ORIGINAL", "GridPoint", "grid_of", "method_from_dict", "method_label"]
 

@@ -21,7 +21,7 @@ from nnprune.keras_io.save import check_output, write_atomically
 from nnprune.keras_io.wording import reason_of, shown_path
 from nnprune.options import Annealing, Method, OneShot, method_to_dict
 from nnprune.progress import counter
-from nnprune.pruning import chosen_layers, units_to_remove
+from nnprune.pruning.layers import chosen_layers, units_to_remove
 from nnprune.supervision import Floors, Supervision
 from nnprune.sweeping.cell import Job, Outcome, keep_workbench, keras_file
 from nnprune.sweeping.crew import Crew, crew_of

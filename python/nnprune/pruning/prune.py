@@ -5,31 +5,29 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from nnprune import _core
 from nnprune.attacks.options import Attack
-from nnprune.errors import ConfigError, UnknownLayerError
 from nnprune.keras_io.fingerprints import model_sha256
-from nnprune.keras_io.opened import OpenedModel, input_box_of, open_model
-from nnprune.options import Annealing, Greedy, Method, OneShot, method_to_dict
+from nnprune.keras_io.opened import input_box_of, open_model
+from nnprune.options import Annealing, Method, method_to_dict
 from nnprune.progress import counter
-from nnprune.result import LayerChange, PruningResult, Size, Source
+from nnprune.pruning.checks import LOSSLESS, bias_or_default, check_options, fraction_for_core
+from nnprune.pruning.layers import chosen_layers, units_to_remove
+from nnprune.pruning.outcome import impact_by_output, layer_changes, macs
+from nnprune.pruning.watch import Watch
+from nnprune.result import PruningResult, Size, Source
 from nnprune.supervision import Floors, Supervision, Supervisor
 from nnprune.trace import Epoch, Merge
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["LOSSLESS", "prune"]
-
-LOSSLESS = "lossless"
-"""The target that asks for what costs nothing, and all of it."""
+__all__ = ["prune"]
 
 
 def prune(
@@ -161,7 +159,7 @@ def prune(
     chosen = chosen_layers(opened.graph.network, layers, exclude)
     input_box = input_box_of(opened, input_bounds)
     supervisor = None if supervision is None else Supervisor(supervision, opened, input_box)
-    watch = _Watch(supervisor, on_epoch)
+    watch = Watch(supervisor, on_epoch)
     total = units_to_remove(opened, chosen, target)
     started = time.process_time()
     with counter("pruning", total=total, unit="units", progress=progress) as advance:
@@ -207,13 +205,13 @@ def prune(
                 opened.graph.inputs, input_box.lower, input_box.upper, strict=True
             )
         },
-        before=Size(parameters=opened.model.count_params(), macs=_macs(opened.graph.network)),
-        after=Size(parameters=rebuilt.model.count_params(), macs=_macs(pruning.network)),
-        layers=_layer_changes(opened.graph.network, pruning),
+        before=Size(parameters=opened.model.count_params(), macs=macs(opened.graph.network)),
+        after=Size(parameters=rebuilt.model.count_params(), macs=macs(pruning.network)),
+        layers=layer_changes(opened.graph.network, pruning),
         opaque=dict(opened.graph.opaque),
         merges=tuple(Merge(**merge) for merge in pruning.merges),
         trace=tuple(watch.epochs),
-        impact=_impact(opened.graph.network, pruning),
+        impact=impact_by_output(opened.graph.network, pruning),
         stopped_by=watch.stopped_by or pruning.stopped_by,
         rounding=rebuilt.rounding,
         trusted=trust,
@@ -223,177 +221,3 @@ def prune(
         undone=watch.undone,
         kernel_path=pruning.kernel_path,
     )
-
-
-def check_options(
-    *,
-    target: float | Literal["lossless"],
-    step: float,
-    method: Method,
-    outgoing: str,
-    seed: int,
-    bias: str | None = None,
-    max_output_change: float | None = None,
-) -> None:
-    """Let the core judge the options before a model is opened."""
-    if not isinstance(method, Annealing | Greedy | OneShot):
-        raise ConfigError(
-            f"method: expected nnprune.Annealing(), Greedy() or OneShot(), got {method!r}"
-        )
-    if isinstance(target, str) and target != LOSSLESS:
-        raise ConfigError(f"target: expected a number or '{LOSSLESS}', got {target!r}")
-    numbers = {"target": fraction_for_core(target), "step": step}
-    if max_output_change is not None:
-        numbers["max_output_change"] = max_output_change
-    for option, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, int | float | np.floating):
-            raise ConfigError(f"{option}: expected a number, got {number!r}")
-    counts = {name: getattr(method, name) for name in ("pool", "rewalks") if hasattr(method, name)}
-    for option, count in {**counts, "seed": seed}.items():
-        whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
-        if not whole or not 0 <= count < 2**64:
-            raise ConfigError(f"{option}: expected an integer from 0 to 2**64 - 1, got {count!r}")
-    if not isinstance(outgoing, str):
-        raise ConfigError(f"outgoing: expected 'l2' or 'mean_abs', got {outgoing!r}")
-    if bias is not None and not isinstance(bias, str):
-        raise ConfigError(f"bias: expected 'absolute' or 'relative', got {bias!r}")
-    _core.check_options(
-        target=numbers["target"],
-        step=step,
-        method=method_to_dict(method),
-        outgoing=outgoing,
-        bias=bias_or_default(bias, method),
-        max_output_change=max_output_change,
-    )
-    if max_output_change is None:
-        return
-    if target == LOSSLESS:
-        raise ConfigError(
-            f"max_output_change: target '{LOSSLESS}' changes nothing; give one of them"
-        )
-    if isinstance(method, OneShot):
-        raise ConfigError(
-            "max_output_change: OneShot() chooses all pairs at once and keeps to no budget; "
-            "use Annealing() or Greedy()"
-        )
-
-
-def bias_or_default(bias: str | None, method: Method) -> str:
-    """Return the bias term; the baseline has the paper's."""
-    if bias is not None:
-        return bias
-    return "relative" if isinstance(method, OneShot) else "absolute"
-
-
-def fraction_for_core(target: float | str) -> float:
-    """Return a target that the core accepts; it does not read that of a lossless run."""
-    return 0.5 if isinstance(target, str) else target
-
-
-def chosen_layers(
-    network: _core.Network, layers: Sequence[str] | None, exclude: Sequence[str] | None
-) -> list[str]:
-    """Names of the layers to prune; the core says why if one of them cannot be."""
-    known = [group.layer for group in network.groups]
-    for option, names in (("layers", layers), ("exclude", exclude)):
-        if isinstance(names, str):
-            raise ConfigError(f"{option}: expected a list of layer names, got the text {names!r}")
-        for name in names or ():
-            if name not in known:
-                raise UnknownLayerError(
-                    f"{option}: unknown layer '{name}'; layers with units: {', '.join(known)}"
-                )
-    if layers is not None and not layers:
-        raise ConfigError("layers: expected at least one layer name, got none")
-    if layers is None and not exclude:
-        return []
-    prunable = [group.layer for group in network.groups if group.reason is None]
-    wanted = prunable if layers is None else layers
-    chosen = [name for name in wanted if name not in (exclude or ())]
-    if not chosen and prunable:
-        raise ConfigError("exclude: leaves no layer to prune")
-    return chosen
-
-
-class _Watch:
-    """Sees every epoch: measures it, tells the user, and says whether the run goes on."""
-
-    def __init__(
-        self, supervisor: Supervisor | None, on_epoch: Callable[[Epoch], bool | None] | None
-    ) -> None:
-        self._supervisor = supervisor
-        self._on_epoch = on_epoch
-        self.epochs: list[Epoch] = []
-        self.undone: Epoch | None = None
-        self.stopped_by: str | None = None
-        self.cpu_seconds = 0.0
-
-    def see(
-        self,
-        advance: Callable[[int], None],
-        entry: dict[str, Any],
-        network: _core.Network | None = None,
-    ) -> bool | str | None:
-        """Take in what the core tells about an epoch."""
-        started = time.process_time()
-        epoch = Epoch(**entry)
-        if self._supervisor is not None and network is not None:
-            epoch = replace(epoch, evaluation=self._supervisor.measure(network))
-            broken = self._supervisor.broken_floor(epoch)
-            self.stopped_by = None if broken is None else f"{broken}_floor"
-        self.cpu_seconds += time.process_time() - started
-        if self.stopped_by is not None:
-            self.undone = epoch
-            return "undo"
-        self.epochs.append(epoch)
-        advance(epoch.removed)
-        return None if self._on_epoch is None else self._on_epoch(epoch)
-
-
-def units_to_remove(
-    opened: OpenedModel, chosen: Sequence[str], target: float | Literal["lossless"]
-) -> int:
-    units = [
-        group.units
-        for group in opened.graph.network.groups
-        if group.reason is None and (not chosen or group.layer in chosen)
-    ]
-    if isinstance(target, str):
-        return sum(count - 1 for count in units)
-    return sum(min(int(np.floor(target * count + 0.5)), count - 1) for count in units)
-
-
-def _macs(network: _core.Network) -> int:
-    return sum(node.macs for node in network.nodes)
-
-
-def _layer_changes(network: _core.Network, pruning: _core.Pruning) -> tuple[LayerChange, ...]:
-    kept = pruning.kept
-    return tuple(
-        LayerChange(
-            layer=group.layer,
-            units_before=group.units,
-            units_after=len(kept[group.layer]) if group.layer in kept else group.units,
-            reason=group.reason,
-        )
-        for group in network.groups
-    )
-
-
-def _impact(
-    network: _core.Network, pruning: _core.Pruning
-) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
-    """Split the logits' bounds by output."""
-    lower, upper = pruning.impact
-    sizes = {node.name: int(np.prod(node.shape)) for node in network.nodes}
-    impact = {}
-    first = 0
-    for name in network.logits:
-        last = first + sizes[name]
-        # A fused activation is a node of its own; the layer's name is what users know.
-        impact[name.removesuffix("/activation")] = (
-            lower[first:last].tolist(),
-            upper[first:last].tolist(),
-        )
-        first = last
-    return impact

@@ -1,0 +1,1 @@
+"""Pruning: what is asked for is checked, done by the core, and told."""
