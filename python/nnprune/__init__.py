@@ -2,6 +2,7 @@
 
 `prune` makes a trained model physically smaller without any data; `inspect` tells what could be
 pruned; `evaluate` and `compare` say what that did to accuracy, robustness, calibration and size;
+`agreement` says the first without data;
 `certify` proves how far the outputs can have moved, and `verify` checks that proof; `sweep` runs a
 grid of prunings; `export` writes LiteRT and ONNX, and `export_properties` what a certificate
 proves for other verifiers. Importing this package imports
@@ -25,13 +26,19 @@ if TYPE_CHECKING:
     from nnprune.certification.properties import export_properties as export_properties
     from nnprune.certification.verify import Verification as Verification
     from nnprune.certification.verify import verify as verify
+    from nnprune.compensation import LeastSquares as LeastSquares
+    from nnprune.compensation import Polish as Polish
+    from nnprune.compensation import Scaled as Scaled
+    from nnprune.compensation import Sum as Sum
     from nnprune.evaluation.document import Evaluation as Evaluation
     from nnprune.evaluation.evaluate import compare as compare
     from nnprune.evaluation.evaluate import evaluate as evaluate
     from nnprune.exporting import export as export
     from nnprune.inspection import Inspection as Inspection
     from nnprune.inspection import inspect as inspect
+    from nnprune.judge import agreement as agreement
     from nnprune.options import Annealing as Annealing
+    from nnprune.options import Elimination as Elimination
     from nnprune.options import Greedy as Greedy
     from nnprune.options import OneShot as OneShot
     from nnprune.pruning.prune import prune as prune
@@ -42,6 +49,12 @@ if TYPE_CHECKING:
     from nnprune.trace import EpochEvaluation as EpochEvaluation
 
 _HOMES = {
+    "agreement": "nnprune.judge",
+    "Elimination": "nnprune.options",
+    "Sum": "nnprune.compensation",
+    "Scaled": "nnprune.compensation",
+    "Polish": "nnprune.compensation",
+    "LeastSquares": "nnprune.compensation",
     "Annealing": "nnprune.options",
     "AutoPGD": "nnprune.attacks.options",
     "Certificate": "nnprune.certification.certificate",
@@ -76,18 +89,24 @@ __all__ = [
     "Annealing",
     "AutoPGD",
     "Certificate",
+    "Elimination",
     "Epoch",
     "EpochEvaluation",
     "Evaluation",
     "Greedy",
     "Inspection",
+    "LeastSquares",
     "OneShot",
+    "Polish",
     "Properties",
     "PruningResult",
+    "Scaled",
     "Square",
+    "Sum",
     "SweepResult",
     "Verification",
     "__version__",
+    "agreement",
     "certify",
     "compare",
     "errors",

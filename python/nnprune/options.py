@@ -9,7 +9,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
-__all__ = ["Annealing", "Greedy", "Method", "OneShot", "method_named", "method_to_dict"]
+__all__ = [
+    "Annealing",
+    "Elimination",
+    "Greedy",
+    "Method",
+    "OneShot",
+    "method_named",
+    "method_to_dict",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +89,18 @@ class OneShot:
     name: ClassVar[str] = "one_shot"
 
 
-Method = Annealing | Greedy | OneShot
+@dataclass(frozen=True, kw_only=True)
+class Elimination:
+    """The optimal brain surgeon's backward order, for least squares only.
+
+    Unit after unit goes whose removal costs the refitted next layers least (Hassibi and Stork,
+    1993), by the original's statistics: of two sizes the smaller keeps a part of the larger's.
+    """
+
+    name: ClassVar[str] = "elimination"
+
+
+Method = Annealing | Greedy | OneShot | Elimination
 
 
 def method_named(name: str) -> type[Method]:
@@ -92,7 +111,12 @@ def method_named(name: str) -> type[Method]:
     KeyError
         There is none.
     """
-    return {"annealing": Annealing, "greedy": Greedy, "one-shot": OneShot}[name]
+    return {
+        "annealing": Annealing,
+        "greedy": Greedy,
+        "one-shot": OneShot,
+        "elimination": Elimination,
+    }[name]
 
 
 def method_to_dict(method: Method) -> dict[str, Any]:

@@ -51,7 +51,10 @@ class Record:
         Units of each pruned layer in the original.
     merges : mapping of str to tuple of (nominee, delegate)
         Of each pruned layer, in order; units by their numbers in the original. No delegate where
-        the nominee's outgoing weights were dropped: it is 0 for every input.
+        the nominee's outgoing weights were dropped: it is 0 for every input, or least squares
+        has re-expressed it by all units that are left.
+    polished : bool
+        Whether the smaller model was trained afterwards, so that any of its weights may differ.
     nnprune_version : str
         What pruned it.
     """
@@ -62,6 +65,7 @@ class Record:
     input_bounds: Bounds = field(repr=False)
     units: Mapping[str, int]
     merges: Merges = field(repr=False)
+    polished: bool = False
     nnprune_version: str = __version__
 
     @property
@@ -84,6 +88,7 @@ class Record:
             "input_bounds": bounds_to_plain(self.input_bounds),
             "units": dict(self.units),
             "merges": merges_to_plain(self.merges),
+            **({"polished": True} if self.polished else {}),
         }
         return json.dumps(plain, separators=(",", ":"), allow_nan=False)
 
@@ -116,6 +121,7 @@ class Record:
                 input_bounds=bounds_from_plain(plain["input_bounds"]),
                 units={str(layer): _count(units) for layer, units in plain["units"].items()},
                 merges=merges_from_plain(plain["merges"]),
+                polished=plain.get("polished") is True,
                 nnprune_version=str(plain["nnprune_version"]),
             ).checked()
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -145,6 +151,7 @@ class Record:
                 input_bounds=bounds_from_plain(plain.get("input_bounds", [])),
                 units={layer: units[layer] for layer in merges},
                 merges={layer: tuple(pairs) for layer, pairs in merges.items()},
+                polished=plain.get("polish") is not None,
                 nnprune_version=str(plain["nnprune_version"]),
             ).checked()
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -14,6 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnprune._core import __version__
+from nnprune.compensation_trace import (
+    CompensationTrace,
+    PolishTrace,
+    Restart,
+    SyntheticAgreement,
+)
 from nnprune.options import Method, method_to_dict
 from nnprune.record import Record, bounds_to_plain
 from nnprune.trace import Epoch, EpochEvaluation, Merge
@@ -98,8 +104,8 @@ class PruningResult:
         Fraction of units asked for, or only what costs nothing.
     step : float
         Fraction an epoch asked for.
-    method : Annealing, Greedy or OneShot
-        How pairs were chosen.
+    method : Annealing, Greedy, OneShot or Elimination
+        How pairs, or with least squares units, were chosen.
     outgoing : str
         Measure of the outgoing weights in the saliency.
     bias : {"absolute", "relative"}
@@ -107,7 +113,7 @@ class PruningResult:
     max_output_change : float or None
         What no output was allowed to move by, if anything.
     seed : int
-        Seed of the random stream.
+        Seed of the random stream; of several the one that was kept.
     input_box : {"given", "default", "rescaling", "assumed"}
         Where the input bounds came from.
     input_bounds : mapping of str to (lower, upper)
@@ -127,7 +133,7 @@ class PruningResult:
         of float, in row-major order where an output has several axes. A final softmax or sigmoid
         is left out.
     stopped_by : {"target", "lossless", "max_output_change", "callback", "no_delegate", \
-"accuracy_floor", "robust_accuracy_floor", "agreement_floor"}
+"accuracy_floor", "robust_accuracy_floor", "agreement_floor", "min_agreement"}
         Why the run ended; a floor is one that the next epoch would have broken.
     rounding : float
         Largest absolute error of casting changed weights back to float16 or bfloat16; 0 for
@@ -142,9 +148,23 @@ class PruningResult:
         What the original does on the samples given.
     undone : Epoch or None
         The epoch that broke a floor and was taken back.
-    kernel_path : str
+    kernel_path : str or None
         Which matrix kernels the processor ran; on another path results may differ in the last
-        bits, and by them, rarely, in a choice.
+        bits, and by them, rarely, in a choice. None for least squares.
+    compensation : CompensationTrace
+        How removed units were made up for.
+    allocation : {"uniform", "propagated"}
+        How units were shared out among layers.
+    width_multiple : int
+        What numbers of units were rounded up to a multiple of.
+    min_agreement : float or None
+        The agreement on synthetic inputs that had to be kept, if any.
+    synthetic_agreement : SyntheticAgreement or None
+        What the data-free judge says of the smaller model; None where nothing asked for it.
+    restarts : tuple of Restart
+        What every seed came to, in order; empty for one seed.
+    polish : PolishTrace or None
+        What the polish did, if there was one.
     """
 
     model: keras.Model = field(repr=False)
@@ -174,7 +194,14 @@ class PruningResult:
     evaluation_seconds: float
     original_evaluation: EpochEvaluation | None = field(repr=False)
     undone: Epoch | None = field(repr=False)
-    kernel_path: str
+    kernel_path: str | None
+    compensation: CompensationTrace = field(repr=False)
+    allocation: str = "uniform"
+    width_multiple: int = 1
+    min_agreement: float | None = None
+    synthetic_agreement: SyntheticAgreement | None = None
+    restarts: tuple[Restart, ...] = field(default=(), repr=False)
+    polish: PolishTrace | None = field(default=None, repr=False)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the smaller model to a `.keras` or `.h5` file, wholly or not at all.
@@ -211,9 +238,10 @@ class PruningResult:
     def summary(self) -> str:
         """Tell in a few lines what changed."""
         removed = sum(change.units_before - change.units_after for change in self.layers)
+        epochs = "" if self.compensation.inputs else f"{len(self.trace)} epochs, "
         lines = [
             f"{removed} units removed by {self.method.name.replace('_', '-')}"
-            f" (seed {self.seed}, {len(self.trace)} epochs, stopped by {self.stopped_by})",
+            f" (seed {self.seed}, {epochs}stopped by {self.stopped_by})",
             f"parameters  {self.before.parameters:>12,} -> {self.after.parameters:,}",
             f"MACs        {self.before.macs:>12,} -> {self.after.macs:,}",
             f"input box   {_BOX_SOURCES[self.input_box]}",
@@ -228,6 +256,7 @@ class PruningResult:
                 f"certified   no output moves by more than {self._largest_change():.3g},"
                 " by the rounding of merged weights"
             )
+        lines += self._compensated()
         width = max((len(change.layer) for change in self.layers), default=0)
         for change in self.layers:
             units = f"{change.units_before} -> {change.units_after} units"
@@ -240,6 +269,32 @@ class PruningResult:
         if self.rounding:
             lines.append(f"casting back rounded changed weights by up to {self.rounding:.2g}")
         return "\n".join(lines)
+
+    def _compensated(self) -> list[str]:
+        """Tell how removed units were made up for, where it was not as in the paper."""
+        lines = []
+        trace = self.compensation
+        if trace.name != "sum":
+            on = f" on {trace.samples:,} {trace.inputs} inputs" if trace.inputs else ""
+            lines.append(f"compensated by {trace.name.replace('_', ' ')}{on}")
+        lines += [f"  {layer}: summed instead, {why}" for layer, why in trace.fallbacks.items()]
+        lines += [f"  {remark}" for remark in trace.remarks]
+        if self.polish is not None:
+            lines.append(
+                f"polished    on {self.polish.samples:,} {self.polish.inputs} inputs in"
+                f" {self.polish.seconds:.1f} s, epoch {self.polish.best} kept"
+            )
+        if self.restarts:
+            worst = min(restart.agreement for restart in self.restarts)
+            best = max(restart.agreement for restart in self.restarts)
+            lines.append(f"restarts    {len(self.restarts)} seeds agree {worst:.1%} to {best:.1%}")
+        if self.synthetic_agreement is not None:
+            found = self.synthetic_agreement.agreement
+            lines.append(
+                f"agreement   {found.value:.1%} of {found.samples:,} synthetic inputs are"
+                " classified as by the original"
+            )
+        return lines
 
     def _largest_change(self) -> float:
         ends = [end for both in self.impact.values() for one in both for end in one]
@@ -277,6 +332,15 @@ class PruningResult:
             if self.original_evaluation is None
             else self.original_evaluation.to_dict(),
             "kernel_path": self.kernel_path,
+            "compensation": self.compensation.to_dict(),
+            "allocation": self.allocation,
+            "width_multiple": self.width_multiple,
+            "min_agreement": self.min_agreement,
+            "synthetic_agreement": None
+            if self.synthetic_agreement is None
+            else self.synthetic_agreement.to_dict(),
+            "restarts": [vars(restart) for restart in self.restarts],
+            "polish": None if self.polish is None else self.polish.to_dict(),
             "merges": [vars(merge) for merge in self.merges],
             "trace": [epoch.to_dict() for epoch in self.trace],
             "undone": None if self.undone is None else self.undone.to_dict(),
@@ -297,7 +361,7 @@ _BOX_SOURCES = {
 }
 
 
-def to_json(plain: Mapping[str, Any]) -> str:
+def to_json(plain: Any) -> str:
     """Return plain values as JSON text that every reader accepts: no NaN, no infinities."""
     return json.dumps(plain, indent=2, allow_nan=False)
 

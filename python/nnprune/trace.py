@@ -23,7 +23,8 @@ class Merge:
         The unit that went.
     delegate : int or None
         The unit that took over its outgoing weights; None where the nominee was 0 for every
-        legitimate input, so that nothing had to.
+        legitimate input, so that nothing had to, and where least squares re-expressed it by all
+        units that are left.
     epoch : int
         When, from 0.
     """
@@ -105,6 +106,9 @@ class Epoch:
         Bounds of the logits' change over the whole input box so far, all outputs side by side.
     evaluation : EpochEvaluation or None
         What the model did on the samples given, at its end; None without samples.
+    synthetic_agreement : float or None
+        Inputs classified as by the original among those of the data-free judge, at its end; None
+        where it was not asked for.
     """
 
     epoch: int
@@ -121,6 +125,7 @@ class Epoch:
     impact_lower: Sequence[float]
     impact_upper: Sequence[float]
     evaluation: EpochEvaluation | None = None
+    synthetic_agreement: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

@@ -5,43 +5,111 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from numpy.typing import ArrayLike
 
-from nnprune import _core
 from nnprune.attacks.options import Attack
-from nnprune.keras_io.fingerprints import model_sha256
-from nnprune.keras_io.opened import input_box_of, open_model
-from nnprune.options import Annealing, Method, method_to_dict
+from nnprune.compensation import (
+    Compensation,
+    Polish,
+    Sum,
+    compensation_of,
+    polish_of,
+)
+from nnprune.judge import JUDGED_SAMPLES, Judge, judgeable
+from nnprune.keras_io.input_box import InputBox
+from nnprune.keras_io.opened import OpenedModel, input_box_of, open_model
+from nnprune.options import Method
+from nnprune.polishing import check_polishable
 from nnprune.progress import counter
-from nnprune.pruning.checks import LOSSLESS, bias_or_default, check_options, fraction_for_core
+from nnprune.pruning.checks import (
+    bias_or_default,
+    check_combination,
+    check_options,
+    method_or_default,
+    targets_of,
+)
+from nnprune.pruning.job import Job, Watchers, source_to_draw_from
 from nnprune.pruning.layers import chosen_layers, units_to_remove
-from nnprune.pruning.outcome import impact_by_output, layer_changes, macs
-from nnprune.pruning.watch import Watch
-from nnprune.result import PruningResult, Size, Source
+from nnprune.pruning.outcome import Accounts, result_of
+from nnprune.pruning.restarts import best_of
+from nnprune.representatives import read_representatives
+from nnprune.result import PruningResult
 from nnprune.supervision import Floors, Supervision, Supervisor
-from nnprune.trace import Epoch, Merge
+from nnprune.trace import Epoch
 
 if TYPE_CHECKING:
     import keras
 
 __all__ = ["prune"]
 
+InputBounds = tuple[ArrayLike, ArrayLike] | Mapping[str, Any] | Sequence[Any] | None
 
+
+class _Options(TypedDict, total=False):
+    """The options of `prune` but for its targets, for the type checker."""
+
+    compensation: str | Compensation
+    step: float
+    method: Method | None
+    input_bounds: InputBounds
+    representative_inputs: Any
+    layers: Sequence[str] | None
+    exclude: Sequence[str] | None
+    outgoing: str
+    bias: str | None
+    max_output_change: float | None
+    restarts: int
+    min_agreement: float | None
+    polish: Polish | bool | None
+    allocation: str
+    width_multiple: int
+    seed: int
+    evaluate: Any
+    attacks: Sequence[Attack] | None
+    stop_if_accuracy_below: float | None
+    stop_if_robust_accuracy_below: float | None
+    stop_if_agreement_below: float | None
+    trust: bool
+    progress: bool
+    on_epoch: Callable[[Epoch], bool | None] | None
+
+
+@overload
 def prune(
     model: str | os.PathLike[str] | keras.Model,
     *,
     target: float | Literal["lossless"],
+    **options: Unpack[_Options],
+) -> PruningResult: ...
+@overload
+def prune(
+    model: str | os.PathLike[str] | keras.Model,
+    *,
+    targets: Sequence[float],
+    **options: Unpack[_Options],
+) -> list[PruningResult]: ...
+def prune(
+    model: str | os.PathLike[str] | keras.Model,
+    *,
+    target: float | Literal["lossless"] | None = None,
+    targets: Sequence[float] | None = None,
+    compensation: str | Compensation = "sum",
     step: float = 1 / 32,
     method: Method | None = None,
-    input_bounds: tuple[ArrayLike, ArrayLike] | Mapping[str, Any] | Sequence[Any] | None = None,
+    input_bounds: InputBounds = None,
+    representative_inputs: Any = None,
     layers: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     outgoing: str = "l2",
     bias: str | None = None,
     max_output_change: float | None = None,
+    restarts: int = 1,
+    min_agreement: float | None = None,
+    polish: Polish | bool | None = None,
+    allocation: str = "uniform",
+    width_multiple: int = 1,
     seed: int = 0,
     evaluate: Any = None,
     attacks: Sequence[Attack] | None = None,
@@ -51,26 +119,55 @@ def prune(
     trust: bool = False,
     progress: bool = False,
     on_epoch: Callable[[Epoch], bool | None] | None = None,
-) -> PruningResult:
-    """Remove hidden units of Dense layers in pairs, without data.
+) -> PruningResult | list[PruningResult]:
+    """Remove hidden units of Dense layers, without data.
 
-    Of each pair the nominee goes and the delegate takes over its outgoing weights. The method is
-    that of Meng, Bai, Teo and Dong, arXiv 2204.00783; `docs/method.md` defines every quantity.
+    By default in pairs, of which the nominee goes and the delegate takes over its outgoing
+    weights: the method of Meng, Bai, Teo and Dong, arXiv 2204.00783. With
+    `compensation="least_squares"` all units that are left take over, which keeps far more
+    accuracy. `docs/method.md` defines every quantity.
 
     Parameters
     ----------
     model : path-like or keras.Model
         A `.keras` or `.h5` file (with the extra `legacy` also what Keras 2 wrote), or a built
         Sequential or Functional model, which is not changed.
-    target : float or "lossless"
+    target : float or "lossless", optional
         Fraction of each layer's units to remove, between 0 and 1, both excluded. Rounded half up
         per layer; every layer keeps at least one unit. "lossless" removes only units that are 0,
         or equal to another unit, for every legitimate input, and all of these that it finds;
         `step` and `method` then count for nothing.
+    targets : sequence of float, optional
+        Several fractions in place of `target`: one result for each, in this order, the same as
+        by itself.
+    compensation : {"sum", "scaled", "least_squares"}, Sum, Scaled or LeastSquares, default "sum"
+        How what is lost is made up for: the delegate takes the sum, as in the paper; or the
+        nominee's weights scaled by the norms of both (Neuron Merging); or every removed unit is
+        re-expressed by all that are kept, by least squares on inputs made without data.
     step : float, default 1/32
         Fraction of each layer's units to remove in an epoch, in (0, 1].
-    method : Annealing, Greedy or OneShot, optional
-        How pairs are chosen; `Annealing()` by default.
+    method : Annealing, Greedy, OneShot or Elimination, optional
+        How pairs, or with least squares units, are chosen; `Annealing()` by default, with least
+        squares `Elimination()`. There `Annealing()` searches for the units to keep, and the two
+        others leave the units that they would leave without least squares.
+    representative_inputs : array, list or mapping, optional
+        A few unlabelled inputs, float arrays of shape (samples, *input_shape), for several inputs
+        in a list or by name: least squares and `polish` use them in place of synthetic ones.
+    restarts : int, default 1
+        Prune with so many seeds, `seed` and those that follow, in parallel threads, and keep the
+        run that agrees most with the original on synthetic inputs.
+    min_agreement : float, optional
+        The least agreement with the original on synthetic inputs, a fraction: the first epoch (by
+        least squares: the first size, in steps of `step`) that falls below is taken back, and the
+        run stops.
+    polish : Polish or bool, optional
+        Afterwards train the smaller model a little to give the original's logits on synthetic
+        inputs; True for the usual parameters.
+    allocation : {"uniform", "propagated"}, default "uniform"
+        The same fraction of every layer, or as many parameters in all, taken where the outputs
+        suffer least; the latter for least squares only.
+    width_multiple : int, default 1
+        Round the number of units left in a layer up to a multiple of this, as far as there are.
     input_bounds : optional
         The legitimate inputs: `(lower, upper)`, numbers or arrays that broadcast to the input's
         shape without the batch axis; for several inputs a list of such pairs or a mapping from
@@ -114,8 +211,8 @@ def prune(
 
     Returns
     -------
-    PruningResult
-        The smaller model with the trace of what was done.
+    PruningResult or list of PruningResult
+        The smaller model with the trace of what was done; for `targets` a list.
 
     Raises
     ------
@@ -123,7 +220,7 @@ def prune(
         An option is out of range, or a layer is unknown (`UnknownLayerError`), or the bounds are
         wrong (`BoundsError`), or the original is below a floor.
     DataError
-        The samples are wrong or do not fit the model.
+        The samples, or the representative inputs, are wrong or do not fit the model.
     ModelError
         The model is not built, subclassed, has NaN weights (`WeightError`), nothing to prune
         (`NothingToPruneError`), or needs the extra `legacy` (`LegacyModelError`).
@@ -132,23 +229,44 @@ def prune(
 
     Notes
     -----
-    Ctrl-C stops a run within half a second when it was started from the main thread.
+    Ctrl-C stops a run within half a second when it was started from the main thread; with
+    `restarts` at the end of the epoch or layer under way.
+
+    The same inputs, options and seed give the same model, but where time has a say
+    (`LeastSquares.search_seconds`, `Polish.seconds`); what Keras computes (a polish, or layers
+    that the engine cannot follow) on the same backend, device and number of threads.
 
     What is certified, `PruningResult.impact` too, is the change between the two networks of
     float32 weights in exact arithmetic. Casting weights back to float16 or bfloat16
     (`PruningResult.rounding`), and the rounding of an evaluation, come on top.
     """
-    method = Annealing() if method is None else method
-    check_options(
-        target=target,
-        step=step,
-        method=method,
-        outgoing=outgoing,
-        bias=bias,
-        max_output_change=max_output_change,
-        seed=seed,
-    )
-    bias = bias_or_default(bias, method)
+    wanted = targets_of(target, targets)
+    rule = compensation_of(compensation)
+    polishing = polish_of(polish)
+    chosen_method = method_or_default(method, rule)
+    for one in wanted:
+        check_options(
+            target=one,
+            step=step,
+            method=chosen_method,
+            outgoing=outgoing,
+            bias=bias,
+            max_output_change=max_output_change,
+            seed=seed,
+            compensation=rule,
+            width_multiple=width_multiple,
+        )
+        check_combination(
+            target=one,
+            method=chosen_method,
+            compensation=rule,
+            allocation=allocation,
+            restarts=restarts,
+            min_agreement=min_agreement,
+            representative_inputs=representative_inputs,
+            polish=polishing,
+            watched={"evaluate": evaluate, "on_epoch": on_epoch},
+        )
     floors = Floors(
         accuracy=stop_if_accuracy_below,
         robust_accuracy=stop_if_robust_accuracy_below,
@@ -156,68 +274,101 @@ def prune(
     )
     supervision = Supervision.asked_for(evaluate, attacks, floors)
     opened = open_model(model, trust=trust)
-    chosen = chosen_layers(opened.graph.network, layers, exclude)
-    input_box = input_box_of(opened, input_bounds)
-    supervisor = None if supervision is None else Supervisor(supervision, opened, input_box)
-    watch = Watch(supervisor, on_epoch)
-    total = units_to_remove(opened, chosen, target)
-    started = time.process_time()
-    with counter("pruning", total=total, unit="units", progress=progress) as advance:
-        pruning = _core.prune(
-            opened.graph.network,
-            input_box.lower,
-            input_box.upper,
-            layers=chosen,
-            target=fraction_for_core(target),
-            step=step,
-            method=method_to_dict(method),
-            outgoing=outgoing,
-            bias=bias,
-            max_output_change=max_output_change,
-            lossless=target == LOSSLESS,
-            seed=seed,
-            on_epoch=partial(watch.see, advance),
-            supervised=supervisor is not None,
-        )
-    engine_seconds = time.process_time() - started - watch.cpu_seconds
-    from nnprune.keras_io.rebuild import rebuild
-
-    rebuilt = rebuild(opened.model, opened.graph, pruning.network, pruning.kept)
-    return PruningResult(
-        model=rebuilt.model,
-        source=Source(
-            path=opened.path,
-            sha256=opened.sha256,
-            weights_sha256=model_sha256(opened.model, {}),
-            name=opened.model.name,
-        ),
-        target=target,
-        step=step,
-        method=method,
-        outgoing=outgoing,
-        bias=bias,
-        max_output_change=None if max_output_change is None else float(max_output_change),
-        seed=seed,
-        input_box=input_box.source,
-        input_bounds={
-            one.name: (lower, upper)
-            for one, lower, upper in zip(
-                opened.graph.inputs, input_box.lower, input_box.upper, strict=True
-            )
-        },
-        before=Size(parameters=opened.model.count_params(), macs=macs(opened.graph.network)),
-        after=Size(parameters=rebuilt.model.count_params(), macs=macs(pruning.network)),
-        layers=layer_changes(opened.graph.network, pruning),
-        opaque=dict(opened.graph.opaque),
-        merges=tuple(Merge(**merge) for merge in pruning.merges),
-        trace=tuple(watch.epochs),
-        impact=impact_by_output(opened.graph.network, pruning),
-        stopped_by=watch.stopped_by or pruning.stopped_by,
-        rounding=rebuilt.rounding,
-        trusted=trust,
-        engine_seconds=engine_seconds,
-        evaluation_seconds=0.0 if supervisor is None else supervisor.cpu_seconds,
-        original_evaluation=None if supervisor is None else supervisor.original,
-        undone=watch.undone,
-        kernel_path=pruning.kernel_path,
+    if polishing is not None:
+        check_polishable(opened, polishing)
+    layer_names = chosen_layers(opened.graph.network, layers, exclude)
+    box = input_box_of(opened, input_bounds)
+    given = (
+        None
+        if representative_inputs is None
+        else read_representatives(representative_inputs, opened, box)
     )
+    supervisor = None if supervision is None else Supervisor(supervision, opened, box)
+    asked = restarts > 1 or min_agreement is not None
+    job = Job(
+        opened=opened,
+        box=box,
+        layers=tuple(layer_names),
+        step=step,
+        method=chosen_method,
+        outgoing=outgoing,
+        bias=bias_or_default(bias, chosen_method),
+        max_output_change=None if max_output_change is None else float(max_output_change),
+        allocation=allocation,
+        width_multiple=int(width_multiple),
+        compensation=rule,
+        representatives=given,
+        judge=_judge(opened, box, rule, seed, asked=asked, told=polishing is not None),
+        min_agreement=None if min_agreement is None else float(min_agreement),
+    )
+    watchers = Watchers(supervisor=supervisor, on_epoch=on_epoch)
+    results = _results(
+        job,
+        wanted,
+        int(seed),
+        int(restarts),
+        watchers,
+        polish=polishing,
+        trusted=trust,
+        progress=progress,
+    )
+    return results if targets is not None else results[0]
+
+
+def _judge(
+    opened: OpenedModel,
+    box: InputBox,
+    rule: Compensation,
+    seed: int,
+    *,
+    asked: bool,
+    told: bool,
+) -> Judge | None:
+    """Return the judge where it decides something (`asked`), or the result tells what it says."""
+    reported = told or not isinstance(rule, Sum)
+    if not asked and not (reported and judgeable(opened)):
+        return None
+    source = source_to_draw_from(rule)
+    return Judge(opened, box, source=source, samples=JUDGED_SAMPLES, seed=seed)
+
+
+def _results(
+    job: Job,
+    targets: Sequence[float | Literal["lossless"]],
+    seed: int,
+    restarts: int,
+    watchers: Watchers,
+    *,
+    polish: Polish | None,
+    trusted: bool,
+    progress: bool,
+) -> list[PruningResult]:
+    """Prune to each target; to all at once where units are selected before they are made up for."""
+    together = not isinstance(job.compensation, Sum)
+    results = []
+    for part in [list(targets)] if together else [[target] for target in targets]:
+        text, total, unit = _amount(job, part, restarts)
+        started, watched = time.process_time(), watchers.cpu_seconds
+        with counter(text, total=total, unit=unit, progress=progress) as advance:
+            watchers.advance = advance
+            found = best_of(job, part, seed, restarts, watchers)
+        seconds = time.process_time() - started - (watchers.cpu_seconds - watched)
+        accounts = Accounts(trusted=trusted, engine_seconds=seconds)
+        results += [
+            result_of(
+                job, target, best, accounts, polish=polish, watchers=watchers, progress=progress
+            )
+            for target, best in zip(part, found, strict=True)
+        ]
+    return results
+
+
+def _amount(job: Job, targets: Sequence[Any], restarts: int) -> tuple[str, int | None, str]:
+    """Say what a progress bar counts: what is done, how much of it there is, and of what."""
+    if isinstance(job.compensation, Sum):
+        units = units_to_remove(job.opened, job.layers, targets[0])
+        return "pruning", restarts * units, "units"
+    groups = [group for group in job.network.groups if group.reason is None]
+    layers = len(job.layers or groups)
+    known = job.min_agreement is None
+    return "refitting", restarts * len(targets) * layers if known else None, "layers"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from nnprune import _core
-from nnprune.supervision import Supervisor
+from nnprune.pruning.job import Job, Watchers
 from nnprune.trace import Epoch
 
 __all__ = ["Watch"]
@@ -17,33 +16,47 @@ __all__ = ["Watch"]
 class Watch:
     """Sees every epoch: measures it, tells the user, and says whether the run goes on."""
 
-    def __init__(
-        self, supervisor: Supervisor | None, on_epoch: Callable[[Epoch], bool | None] | None
-    ) -> None:
-        self._supervisor = supervisor
-        self._on_epoch = on_epoch
+    def __init__(self, job: Job, watchers: Watchers) -> None:
+        self._judge = None if job.min_agreement is None else job.judge
+        self._least = job.min_agreement
+        self._watchers = watchers
         self.epochs: list[Epoch] = []
         self.undone: Epoch | None = None
         self.stopped_by: str | None = None
-        self.cpu_seconds = 0.0
 
-    def see(
-        self,
-        advance: Callable[[int], None],
-        entry: dict[str, Any],
-        network: _core.Network | None = None,
-    ) -> bool | str | None:
+    @property
+    def measures(self) -> bool:
+        """Whether the network is looked at after every epoch."""
+        return self._watchers.supervisor is not None or self._judge is not None
+
+    def see(self, entry: dict[str, Any], network: _core.Network | None = None) -> bool | str | None:
         """Take in what the core tells about an epoch."""
-        started = time.process_time()
+        # Of several runs side by side each has but its own thread's time.
+        clock = time.thread_time if self._watchers.supervisor is None else time.process_time
+        started = clock()
         epoch = Epoch(**entry)
-        if self._supervisor is not None and network is not None:
-            epoch = replace(epoch, evaluation=self._supervisor.measure(network))
-            broken = self._supervisor.broken_floor(epoch)
-            self.stopped_by = None if broken is None else f"{broken}_floor"
-        self.cpu_seconds += time.process_time() - started
+        if network is not None:
+            epoch = self._measured(epoch, network)
+        self._watchers.cpu_seconds += clock() - started
         if self.stopped_by is not None:
             self.undone = epoch
             return "undo"
         self.epochs.append(epoch)
-        advance(epoch.removed)
-        return None if self._on_epoch is None else self._on_epoch(epoch)
+        self._watchers.advance(epoch.removed)
+        if self._watchers.halted.is_set():
+            return False
+        return None if self._watchers.on_epoch is None else self._watchers.on_epoch(epoch)
+
+    def _measured(self, epoch: Epoch, network: _core.Network) -> Epoch:
+        """Measure an epoch, and find out whether it is one too many."""
+        supervisor = self._watchers.supervisor
+        if self._judge is not None and self._least is not None:
+            found = self._judge.agreement(network, {})
+            epoch = replace(epoch, synthetic_agreement=found.value)
+            if found.value < self._least:
+                self.stopped_by = "min_agreement"
+        if supervisor is not None:
+            epoch = replace(epoch, evaluation=supervisor.measure(network))
+            broken = supervisor.broken_floor(epoch)
+            self.stopped_by = self.stopped_by if broken is None else f"{broken}_floor"
+        return epoch
