@@ -1,4 +1,4 @@
-"""Small pruned models to certify, and stand-ins for parts of the core that may not be there yet."""
+"""Small pruned models, inputs that might break a promise, and stand-ins for parts of the core."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import keras
 import numpy as np
 import pytest
 from keras_helpers import randomize
-from nnprune import _core
+from nnprune import Certificate, _core
+from nnprune.gradients import to_numpy, vjp
+from nnprune.keras_io.logits import logits_model
 from numpy.typing import NDArray
 
 layers = keras.layers
@@ -35,6 +37,62 @@ def tabular(head: str | None = "softmax", outputs: int = 3, seed: int = 0) -> ke
         bias[half:] = bias[:half]
         model.get_layer(name).set_weights([kernel, bias])
     return model
+
+
+def probes(
+    f: keras.Model, g: keras.Model, lower: NDArray[Any], upper: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Draw inputs: uniform, corners, and corners found by climbing the change of a logit."""
+    random = np.random.default_rng(0)
+    uniform = random.uniform(lower, upper, (300, *lower.shape))
+    corners = np.where(random.random((300, *lower.shape)) < 0.5, lower, upper)
+    climbed = []
+    x = uniform[:40].astype(np.float32)
+    pair = [logits_model(model).model for model in (f, g)]
+    for sign in (-1.0, 1.0):
+        moved = x
+        for _ in range(4):
+            outputs = int(np.prod(pair[0].outputs[0].shape[1:]))
+            which = np.eye(outputs, dtype=np.float32)[np.arange(len(x)) % outputs]
+            _, gradient = vjp(
+                lambda at: pair[1](at) - pair[0](at),
+                keras.ops.convert_to_tensor(moved),
+                which * sign,
+            )
+            moved = np.where(to_numpy(gradient) < 0, lower, upper).astype(np.float32)
+            climbed.append(moved)
+    found = np.concatenate([uniform, corners, *climbed])
+    clipped: NDArray[np.float32] = np.clip(found, lower, upper).astype(np.float32)
+    return clipped
+
+
+def logits(model: keras.Model, x: NDArray[Any]) -> NDArray[np.float64]:
+    found = to_numpy(logits_model(model).model(x, training=False)).astype(np.float64)
+    return found.reshape(len(x), -1)
+
+
+def check_on_probes(certificate: Certificate, f: keras.Model, g: keras.Model) -> None:
+    """Look for an input at which a promise is broken; float32 runs may be off by a little."""
+    (lower, upper) = next(iter(certificate.input_bounds.values()))
+    x = probes(f, g, lower, upper)
+    of, og = logits(f, x), logits(g, x)
+    slack = 1e-5 * (1.0 + np.abs(of).max() + np.abs(og).max())
+    change = certificate.output_change
+    assert np.all(og - of >= change.lower - slack)
+    assert np.all(og - of <= change.upper + slack)
+    if of.shape[1] == 1:
+        of, og = (np.concatenate([np.zeros_like(z), z], axis=1) for z in (of, og))
+    for c in range(of.shape[1]):
+        for k in range(of.shape[1]):
+            fall = (of[:, c] - of[:, k]) - (og[:, c] - og[:, k])
+            assert np.all(fall <= certificate.margins[c, k] + slack)
+    agrees = certificate.agrees(g(x), tolerance=slack)
+    np.testing.assert_array_equal(of[agrees].argmax(1), og[agrees].argmax(1))
+    for one in certificate.probabilities:
+        pf, pg = (np.asarray(model(x), np.float64) for model in (f, g))
+        assert np.all(np.abs(pf - pg).max(axis=0) <= np.array(one.per_class) + 1e-5)
+        total = np.abs(pf - pg).sum(axis=1).max() / (2.0 if pf.shape[1] > 1 else 1.0)
+        assert total <= one.total_variation + 1e-5
 
 
 def stand_in_margins(

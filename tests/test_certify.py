@@ -12,7 +12,7 @@ import keras
 import nnprune
 import numpy as np
 import pytest
-from certificates import core_parts, tabular
+from certificates import check_on_probes, core_parts, tabular
 from keras_helpers import randomize
 from keras_models import mlp
 from nnprune import Certificate, errors
@@ -21,8 +21,6 @@ from nnprune.certification.outputs import Output
 from nnprune.certification.outward import outward, outward_margins
 from nnprune.certification.rule import probability_gaps
 from nnprune.certification.softmax import probability_changes
-from nnprune.gradients import to_numpy, vjp
-from nnprune.keras_io.logits import logits_model
 from numpy.typing import NDArray
 
 __all__ = ["core_parts"]  # a fixture for every test here
@@ -31,62 +29,6 @@ ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "benches" / "models"
 DEMO = ROOT / "python" / "nnprune" / "demo_files"
 layers = keras.layers
-
-
-def probes(
-    f: keras.Model, g: keras.Model, lower: NDArray[Any], upper: NDArray[Any]
-) -> NDArray[np.float32]:
-    """Draw inputs: uniform, corners, and corners found by climbing the change of a logit."""
-    random = np.random.default_rng(0)
-    uniform = random.uniform(lower, upper, (300, *lower.shape))
-    corners = np.where(random.random((300, *lower.shape)) < 0.5, lower, upper)
-    climbed = []
-    x = uniform[:40].astype(np.float32)
-    pair = [logits_model(model).model for model in (f, g)]
-    for sign in (-1.0, 1.0):
-        moved = x
-        for _ in range(4):
-            outputs = int(np.prod(pair[0].outputs[0].shape[1:]))
-            which = np.eye(outputs, dtype=np.float32)[np.arange(len(x)) % outputs]
-            _, gradient = vjp(
-                lambda at: pair[1](at) - pair[0](at),
-                keras.ops.convert_to_tensor(moved),
-                which * sign,
-            )
-            moved = np.where(to_numpy(gradient) < 0, lower, upper).astype(np.float32)
-            climbed.append(moved)
-    found = np.concatenate([uniform, corners, *climbed])
-    clipped: NDArray[np.float32] = np.clip(found, lower, upper).astype(np.float32)
-    return clipped
-
-
-def logits(model: keras.Model, x: NDArray[Any]) -> NDArray[np.float64]:
-    found = to_numpy(logits_model(model).model(x, training=False)).astype(np.float64)
-    return found.reshape(len(x), -1)
-
-
-def check_on_probes(certificate: Certificate, f: keras.Model, g: keras.Model) -> None:
-    """Look for an input at which a promise is broken; float32 runs may be off by a little."""
-    (lower, upper) = next(iter(certificate.input_bounds.values()))
-    x = probes(f, g, lower, upper)
-    of, og = logits(f, x), logits(g, x)
-    slack = 1e-5 * (1.0 + np.abs(of).max() + np.abs(og).max())
-    change = certificate.output_change
-    assert np.all(og - of >= change.lower - slack)
-    assert np.all(og - of <= change.upper + slack)
-    if of.shape[1] == 1:
-        of, og = (np.concatenate([np.zeros_like(z), z], axis=1) for z in (of, og))
-    for c in range(of.shape[1]):
-        for k in range(of.shape[1]):
-            fall = (of[:, c] - of[:, k]) - (og[:, c] - og[:, k])
-            assert np.all(fall <= certificate.margins[c, k] + slack)
-    agrees = certificate.agrees(g(x), tolerance=slack)
-    np.testing.assert_array_equal(of[agrees].argmax(1), og[agrees].argmax(1))
-    for one in certificate.probabilities:
-        pf, pg = (np.asarray(model(x), np.float64) for model in (f, g))
-        assert np.all(np.abs(pf - pg).max(axis=0) <= np.array(one.per_class) + 1e-5)
-        total = np.abs(pf - pg).sum(axis=1).max() / (2.0 if pf.shape[1] > 1 else 1.0)
-        assert total <= one.total_variation + 1e-5
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,8 @@ class Certificate:
         Whether all this is too loose to be of use.
     nnprune_version : str
         What computed it.
+    polished : bool
+        Whether g was trained after the pruning: any of its weights may differ from f's.
     """
 
     original: ModelIdentity
@@ -149,6 +151,7 @@ class Certificate:
     local: tuple[LocalCounts, ...]
     usefulness: Usefulness
     nnprune_version: str
+    polished: bool = False
 
     def agrees(
         self, outputs: ArrayLike, *, from_logits: bool | None = None, tolerance: float = 0.0
@@ -226,6 +229,7 @@ class Certificate:
             "local": [dict(vars(one)) for one in self.local],
             "merged_units": {layer: len(pairs) for layer, pairs in self.merges.items()},
             "merges": merges_to_plain(self.merges),
+            **({"polished": True} if self.polished else {}),
         }
         values: dict[str, Any] = finite(plain)
         return values

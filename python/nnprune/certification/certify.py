@@ -134,6 +134,7 @@ def certify(
         local=local,
         usefulness=judge(outputs, change, margins, ranges[0], ranges[1], coverage),
         nnprune_version=__version__,
+        polished=pair.polished,
     )
 
 

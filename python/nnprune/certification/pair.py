@@ -61,6 +61,8 @@ class Pair:
         Where the input bounds came from.
     lower, upper : tuple of float64 array
         The box, input by input.
+    polished : bool
+        Whether the pruned model was trained afterwards.
     """
 
     original: OpenedModel
@@ -70,6 +72,7 @@ class Pair:
     input_source: str
     lower: tuple[Any, ...] = field(repr=False)
     upper: tuple[Any, ...] = field(repr=False)
+    polished: bool
 
     @property
     def input_bounds(self) -> Bounds:
@@ -154,6 +157,7 @@ def open_pair(
         input_source=source,
         lower=box.lower,
         upper=box.upper,
+        polished=record.polished,
     )
 
 

@@ -92,6 +92,7 @@ def _certificate(plain: dict[str, Any]) -> Certificate:
         local=tuple(LocalCounts(**one) for one in plain["local"]),
         usefulness=Usefulness(**plain["usefulness"]),
         nnprune_version=str(plain["nnprune_version"]),
+        polished=plain.get("polished") is True,
     )
 
 

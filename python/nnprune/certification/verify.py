@@ -166,6 +166,7 @@ def _check_together(certificate: Certificate, whole: OpenedModel, smaller: Opene
         input_bounds=certificate.input_bounds,
         units={layer: groups[layer] for layer in certificate.merges},
         merges=certificate.merges,
+        polished=certificate.polished,
     )
     check_untouched(whole.graph.network, smaller.graph.network, record)
     count = sum(one.size for one in outputs_of(whole.graph.network))

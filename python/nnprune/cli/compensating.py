@@ -56,6 +56,8 @@ def inputs_of(path: Path | None) -> Any:
             return arrays
         with arrays:
             found = {name: arrays[name] for name in arrays.files}
+        if not all(isinstance(one, np.ndarray) for one in found.values()):
+            raise ValueError("another kind of archive")
     except OSError as error:
         raise DataError(f"{_OPTION}: {path}: cannot be read ({reason_of(error)})") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
