@@ -147,7 +147,7 @@ def test_the_result_tells_all_of_it() -> None:
     compensation = told["compensation"]
     assert compensation["options"]["name"] == "least_squares"
     assert compensation["options"]["source"]["name"] == "leaves"
-    assert compensation["options"]["ridge"] == 1e-3
+    assert compensation["options"]["ridge"] == 1e-2
     assert compensation["samples"] == 400
     assert set(compensation["seconds"]) == {"inputs", "fit"}
     assert [fit["layer"] for fit in compensation["layers"]] == [

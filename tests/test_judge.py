@@ -13,11 +13,10 @@ import pytest
 from keras_helpers import randomize
 from nnprune import LeastSquares
 from nnprune.errors import ConfigError, ModelError
-from nnprune.judge import stream
+from nnprune.judge import judged_on, stream
 from nnprune.keras_io.fingerprints import model_sha256
 from nnprune.keras_io.opened import input_box_of, open_model
 from nnprune.synthetic.draw import draw
-from nnprune.synthetic.sources import DeadLeaves
 
 DIGITS = Path(str(resources.files("nnprune") / "demo_files" / "digits.keras"))
 FAST = LeastSquares(source="leaves", samples=300)
@@ -30,15 +29,19 @@ def classes(model: keras.Model, x: Any) -> Any:
 
 def test_it_counts_what_both_classify_alike() -> None:
     result = nnprune.prune(DIGITS, target=0.6, compensation=FAST, seed=5)
-    found = nnprune.agreement(DIGITS, result, source="leaves", seed=5)
+    found = nnprune.agreement(DIGITS, result, seed=5)
     assert found == result.synthetic_agreement
     opened = open_model(DIGITS, trust=False)
     box = input_box_of(opened, None)
-    x = draw(opened, box, DeadLeaves(), samples=4000, seed=stream(5, "judge")).arrays[0]
+    x = draw(opened, box, judged_on(opened, box), samples=4000, seed=stream(5, "judge")).arrays[0]
     alike = classes(opened.model, x) == classes(result.model, x)
     # Inputs on the edge of a decision may fall to either side by rounding.
     assert abs(found.agreement.count - int(alike.sum())) <= 2
-    assert found.to_dict()["source"] == {"name": "leaves", "leaves": 8}
+    kinds = [one["name"] for one in found.to_dict()["source"]["sources"]]
+    assert kinds == ["gradient", "first_layer"]
+    other = nnprune.agreement(DIGITS, result, source="leaves", samples=500, seed=5)
+    assert other.agreement.samples == 500
+    assert other.to_dict()["source"] == {"name": "leaves", "leaves": 8}
 
 
 def test_its_inputs_are_none_of_those_that_are_fitted() -> None:

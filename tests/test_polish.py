@@ -54,7 +54,7 @@ def test_it_brings_the_smaller_model_nearer_to_the_original(rough: Any, polished
     assert (trace.stopped_by, trace.seconds > 0.0) == ("epochs", True)
     told = polished.synthetic_agreement.agreement.value
     assert told > rough.synthetic_agreement.agreement.value
-    assert told == nnprune.agreement(DIGITS, polished, source="leaves").agreement.value
+    assert told == nnprune.agreement(DIGITS, polished).agreement.value
     assert "polished" in polished.summary()
 
 
@@ -133,11 +133,40 @@ def test_time_ends_it() -> None:
 def test_representative_inputs_are_trained_on() -> None:
     x, _ = digits()
     result = nnprune.prune(
-        DIGITS, target=0.5, polish=Polish(epochs=2), representative_inputs=x[:100]
+        DIGITS, target=0.5, polish=Polish(epochs=1, samples=1000), representative_inputs=x[:100]
     )
     assert result.polish is not None
-    assert (result.polish.samples, result.polish.held_out) == (90, 10)
+    assert (result.polish.samples, result.polish.held_out) == (900, 100)
     assert result.polish.inputs == "representative"
+
+
+def test_what_is_held_out_is_made_of_other_inputs(monkeypatch: Any) -> None:
+    seen: dict[str, Any] = {}
+
+    def polish_model(*given: Any, **_: Any) -> Any:
+        seen["x"], seen["held_out"] = given[3], given[4]
+        raise InterruptedError
+
+    monkeypatch.setattr("nnprune.pruning.outcome.polish_model", polish_model)
+    x, _ = digits()
+    with pytest.raises(InterruptedError):
+        nnprune.prune(DIGITS, target=0.5, polish=SHORT, representative_inputs=x[:20])
+    rows = {name: {row.tobytes() for row in part[: len(part) // 2]} for name, part in seen.items()}
+    assert (len(rows["x"]), len(rows["held_out"])) == (18, 2)
+    assert not rows["x"] & rows["held_out"]
+    for part in seen.values():
+        assert part.dtype == np.float32
+        assert part.min() >= 0.0
+        assert part.max() <= 1.0
+
+
+def test_the_source_may_be_chosen() -> None:
+    polish = Polish(epochs=1, samples=300, source="box")
+    result = nnprune.prune(DIGITS, target=0.5, polish=polish)
+    told = result.to_dict()["polish"]
+    assert told["options"]["source"] == {"name": "box"}
+    with pytest.raises(ConfigError, match="magic"):
+        nnprune.prune(DIGITS, target=0.5, polish=Polish(source="magic"))
 
 
 def test_a_polish_that_only_harms_changes_nothing() -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "compensation_of",
     "compensation_to_dict",
     "polish_of",
+    "polish_to_dict",
     "require_count",
     "require_number",
     "source_of",
@@ -62,9 +63,11 @@ class LeastSquares:
         Where the inputs come from that the fit is made on; not read with `representative_inputs`.
     samples : int, default 4000
         Number of these inputs.
-    ridge : float, default 1e-3
+    ridge : float, default 1e-2
         Added to the diagonals of the systems, relative to their mean, in [0, 1000]; raised tenfold
         where a system is singular.
+    selection_ridge : float, default 1e-3
+        The same where the units to keep are selected.
     towards : {"zero", "unchanged"}, default "zero"
         What the ridge draws to: no weight at all, or the kept units' weights as they were.
     loop : {"closed", "open"}, default "closed"
@@ -88,7 +91,8 @@ class LeastSquares:
 
     source: str | Source = DEFAULT
     samples: int = 4000
-    ridge: float = 1e-3
+    ridge: float = 1e-2
+    selection_ridge: float = 1e-3
     towards: Literal["zero", "unchanged"] = "zero"
     loop: Literal["closed", "open"] = "closed"
     moves: int | None = None
@@ -115,12 +119,15 @@ class Polish:
 
     Attributes
     ----------
-    epochs : int, default 5
+    epochs : int, default 8
         Passes over the inputs.
-    samples : int, default 8000
+    source : str or a source of `nnprune.synthetic`, optional
+        Where the inputs come from; by default a mixture that `docs/method.md` describes, or with
+        `representative_inputs` what is made of these.
+    samples : int, default 16000
         Number of inputs, a tenth of which is held out.
     epsilon : float, default 0.05
-        FGSM's step, as a share of each feature's side of the input box; 0 for clean inputs only.
+        FGSM's step in the input's own units, as in `nnprune.FGSM`; 0 for clean inputs only.
     learning_rate : float, default 3e-3
         Adam's at the start (Kingma and Ba, arXiv 1412.6980); it falls linearly to 0.
     batch_size : int, default 128
@@ -129,8 +136,9 @@ class Polish:
         Ends the training early. It is not the same from one run to the next, then.
     """
 
-    epochs: int = 5
-    samples: int = 8000
+    epochs: int = 8
+    source: str | Source | None = None
+    samples: int = 16_000
     epsilon: float = 0.05
     learning_rate: float = 3e-3
     batch_size: int = 128
@@ -185,7 +193,9 @@ def polish_of(given: object) -> Polish | None:
         raise ConfigError(f"polish: expected nnprune.Polish() or None, got {given!r}")
     for option, least in {"epochs": 1, "samples": 20, "batch_size": 2}.items():
         require_count(f"polish: {option}", getattr(given, option), least=least)
-    require_number("polish: epsilon", given.epsilon, "a number in [0, 1]", 0.0, 1.0)
+    if given.source is not None:
+        source_of(given.source)
+    require_number("polish: epsilon", given.epsilon, "a number in [0, 1e9]", 0.0, 1e9)
     rate = given.learning_rate
     require_number("polish: learning_rate", rate, "a number in [1e-9, 1]", 1e-9, 1.0)
     if given.seconds is not None:
@@ -218,6 +228,12 @@ def compensation_to_dict(compensation: Compensation) -> dict[str, Any]:
     return plain
 
 
+def polish_to_dict(polish: Polish) -> dict[str, Any]:
+    """Return the polish's parameters, as JSON has them."""
+    source = None if polish.source is None else source_to_dict(source_of(polish.source))
+    return {**asdict(polish), "source": source}
+
+
 def require_count(name: str, value: object, *, least: int, most: int = 10**9) -> None:
     """Make sure that an option is a whole number in range.
 
@@ -247,7 +263,9 @@ def require_number(name: str, value: object, expected: str, least: float, most: 
 def _check_least_squares(given: LeastSquares) -> None:
     source_of(given.source)
     require_count("samples", given.samples, least=2)
-    require_number("ridge", given.ridge, "a number in [0, 1000]", 0.0, 1000.0)
+    for option in ("ridge", "selection_ridge"):
+        value = getattr(given, option)
+        require_number(option, value, "a number in [0, 1000]", 0.0, 1000.0)
     require_number("heat", given.heat, "a number in [0, 1e6]", 0.0, 1e6)
     expected = "a number of seconds in [0, 1e9]"
     require_number("search_seconds", given.search_seconds, expected, 0.0, 1e9)

@@ -24,12 +24,19 @@ from nnprune.keras_io.opened import OpenedModel, input_box_of, open_model
 from nnprune.metrics.classification import Proportion, predictions, proportion
 from nnprune.result import PruningResult
 from nnprune.synthetic.draw import draw
-from nnprune.synthetic.sources import DEFAULT, Source, source_to_dict
+from nnprune.synthetic.scene import Scene
+from nnprune.synthetic.sources import (
+    FirstLayer,
+    GradientFound,
+    Mixture,
+    Source,
+    source_to_dict,
+)
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["JUDGED_SAMPLES", "Judge", "agreement", "judgeable", "stream"]
+__all__ = ["JUDGED_SAMPLES", "Judge", "agreement", "has_images", "judgeable", "stream"]
 
 #: Inputs that the judge looks at: the standard error of an agreement of 0.9 is 0.005.
 JUDGED_SAMPLES = 4000
@@ -42,7 +49,7 @@ def agreement(
     original: str | os.PathLike[str] | keras.Model,
     pruned: str | os.PathLike[str] | keras.Model | PruningResult,
     *,
-    source: str | Source = DEFAULT,
+    source: str | Source | None = None,
     samples: int = JUDGED_SAMPLES,
     seed: int = 0,
     input_bounds: Any = None,
@@ -55,7 +62,8 @@ def agreement(
     original, pruned : path-like, keras.Model or PruningResult
         The models.
     source : str or a source of `nnprune.synthetic`, optional
-        Where the inputs come from.
+        Where the inputs come from; by default one half by gradient towards the original's classes,
+        the other with the covariance of its first layers' weights.
     samples : int, default 4000
         Number of inputs.
     seed : int, default 0
@@ -79,7 +87,7 @@ def agreement(
     FileFormatError, UntrustedModelError
         A file is no model, damaged, or does what an unknown file must not do.
     """
-    chosen = source_of(source)
+    chosen = None if source is None else source_of(source)
     smaller = pruned.model if isinstance(pruned, PruningResult) else pruned
     whole, small = open_model(original, trust=trust), open_model(smaller, trust=trust)
     shapes = [[one.shape for one in opened.graph.inputs] for opened in (whole, small)]
@@ -102,8 +110,8 @@ class Judge:
         The original.
     box : InputBox
         Its legitimate inputs.
-    source : Source
-        Where the inputs come from.
+    source : Source or None
+        Where the inputs come from; None for the usual mixture.
     samples : int
         Number of inputs.
     seed : int
@@ -116,7 +124,7 @@ class Judge:
     """
 
     def __init__(
-        self, opened: OpenedModel, box: InputBox, *, source: Source, samples: int, seed: int
+        self, opened: OpenedModel, box: InputBox, *, source: Source | None, samples: int, seed: int
     ) -> None:
         reason = not_judgeable(opened)
         if reason is not None:
@@ -125,9 +133,9 @@ class Judge:
                 "restarts and min_agreement"
             )
         self._opened = opened
-        self._source = source
+        self._source = judged_on(opened, box) if source is None else source
         self._seed = stream(seed, "judge")
-        self._inputs = draw(opened, box, source, samples=samples, seed=self._seed).arrays
+        self._inputs = draw(opened, box, self._source, samples=samples, seed=self._seed).arrays
         self._expected = self._classes(opened)
 
     def agreement(
@@ -167,6 +175,21 @@ class Judge:
 
     def _compared(self, found: NDArray[np.int64]) -> Proportion:
         return proportion(int(np.sum(found == self._expected)), len(found))
+
+
+def judged_on(opened: OpenedModel, box: InputBox) -> Source:
+    """Return the usual source of a model's judge.
+
+    Two kinds, since one alone favours what was fitted on it.
+    """
+    first = FirstLayer(mean=0.0, contrast=0.4) if has_images(opened, box) else FirstLayer()
+    return Mixture(sources=(GradientFound(), first))
+
+
+def has_images(opened: OpenedModel, box: InputBox) -> bool:
+    """Whether an input of the model looks like an image."""
+    sides = Scene.of(opened.graph.network, box).sides
+    return any(side.image is not None for side in sides)
 
 
 def judgeable(opened: OpenedModel) -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnprune.compensation import Polish
+from nnprune.compensation import Polish, polish_to_dict
 from nnprune.compensation_trace import PolishTrace
 from nnprune.errors import ConfigError
 from nnprune.gradients import check_backend
@@ -28,8 +27,6 @@ __all__ = ["check_polishable", "polish_model"]
 
 Array = NDArray[np.float32]
 
-# One of so many inputs is held out.
-_HELD_OUT = 10
 _BATCH_SIZE = 512
 
 
@@ -62,6 +59,7 @@ def polish_model(
     smaller: keras.Model,
     box: InputBox,
     x: Array,
+    held_out: Array,
     polish: Polish,
     *,
     inputs: str,
@@ -78,8 +76,8 @@ def polish_model(
         The model to polish, in place.
     box : InputBox
         The legitimate inputs.
-    x : float32 array, shape (samples, *input_shape)
-        The inputs; some of them are held out.
+    x, held_out : float32 array, shape (samples, *input_shape)
+        The inputs to train on, and those that decide which epoch counts.
     polish : Polish
         The parameters.
     inputs : {"synthetic", "representative"}
@@ -96,9 +94,7 @@ def polish_model(
     """
     started = time.perf_counter()
     random = np.random.default_rng(seed)
-    order = random.permutation(len(x))
-    held = max(1, len(x) // _HELD_OUT)
-    lesson = _Lesson(original, smaller, box, x[order[held:]], x[order[:held]], polish)
+    lesson = _Lesson(original, smaller, box, x, held_out, polish)
     losses = [lesson.loss()]
     best, weights, stopped_by = 0, lesson.student.weights(), "epochs"
     total = polish.epochs * lesson.batches
@@ -118,10 +114,10 @@ def polish_model(
     if best:
         lesson.student.finish(weights)
     return PolishTrace(
-        options=asdict(polish),
+        options=polish_to_dict(polish),
         inputs=inputs,
-        samples=len(x) - held,
-        held_out=held,
+        samples=len(x),
+        held_out=len(held_out),
         losses=tuple(losses),
         best=best,
         stopped_by=stopped_by,
@@ -145,11 +141,11 @@ class _Lesson:
         from nnprune.keras_io.logits import logits_model
         from nnprune.keras_io.student import Student
 
+        lower, upper = box.lower[0], box.upper[0]
         self._x, self._held_out = x, held_out
-        self._lower, self._upper = box.lower[0], box.upper[0]
-        self._step = polish.epsilon * (self._upper - self._lower)
+        self._epsilon = polish.epsilon
         self._size = min(polish.batch_size, len(x))
-        self._teacher = Attacker(logits_model(original.model).model, self._lower, self._upper)
+        self._teacher = Attacker(logits_model(original.model).model, lower, upper)
         self._wanted = _logits(self._teacher, x)
         self._wanted_held_out = _logits(self._teacher, held_out)
         self._scale = float(np.std(_centred(self._wanted))) or 1.0
@@ -159,7 +155,7 @@ class _Lesson:
             steps=polish.epochs * self.batches,
             scale=self._scale,
         )
-        self._attacker = Attacker(self.student.model, self._lower, self._upper)
+        self._attacker = Attacker(self.student.model, lower, upper)
 
     @property
     def batches(self) -> int:
@@ -175,7 +171,7 @@ class _Lesson:
         """Take one step on a batch, half of it moved against the student."""
         x, wanted = self._x[rows], self._wanted[rows]
         half = len(rows) // 2
-        if np.any(self._step) and half:
+        if self._epsilon > 0.0 and half:
             moved = self._moved(x[:half], wanted[:half])
             x = np.concatenate([moved, x[half:]])
             wanted = np.concatenate([_logits(self._teacher, moved), wanted[half:]])
@@ -184,7 +180,7 @@ class _Lesson:
     def loss(self) -> float:
         """Return the error on the held-out inputs, clean and moved."""
         found = self._error(self._held_out, self._wanted_held_out)
-        if np.any(self._step):
+        if self._epsilon > 0.0:
             moved = self._moved(self._held_out, self._wanted_held_out)
             found = (found + self._error(moved, _logits(self._teacher, moved))) / 2
         return found
@@ -198,10 +194,9 @@ class _Lesson:
         from nnprune.gradients import to_numpy
 
         classes = np.argmax(wanted, axis=1) if wanted.shape[1] > 1 else wanted[:, 0] >= 0.0
-        sign, _ = self._attacker.direction(x, classes.astype(np.int32))
-        array: Array = sign if isinstance(sign, np.ndarray) else to_numpy(sign)
-        moved = x + self._step * array
-        return np.clip(moved, self._lower, self._upper).astype(np.float32)
+        (moved,) = self._attacker.fgsm(x, classes.astype(np.int32), [self._epsilon])
+        found: Array = moved if isinstance(moved, np.ndarray) else to_numpy(moved)
+        return found
 
 
 def _logits(attacker: Attacker, x: Array) -> Array:

@@ -29,7 +29,7 @@ from nnprune.options import Annealing, Greedy, Method, method_named
 
 __all__ = ["prune"]
 
-_SOURCES = "gradient, leaves, smooth, first_layer, convex or box."
+_SOURCES = "gradient, leaves, smooth, near_zero, first_layer, convex or box."
 
 
 def prune(

@@ -25,7 +25,7 @@ from nnprune.trace import Epoch, Merge
 if TYPE_CHECKING:
     from nnprune.keras_io.input_box import InputBox
 
-__all__ = ["Fraction", "Job", "Run", "Watchers", "source_to_draw_from"]
+__all__ = ["Fraction", "Job", "Run", "Watchers"]
 
 Fraction = float | Literal["lossless"]
 """A fraction of each layer's units, or "lossless"."""
@@ -74,7 +74,8 @@ class Job:
     @property
     def source(self) -> Source:
         """Where synthetic inputs come from."""
-        return source_to_draw_from(self.compensation)
+        rule = self.compensation
+        return source_of(rule.source) if isinstance(rule, LeastSquares) else DEFAULT
 
 
 @dataclass(kw_only=True, eq=False)
@@ -137,8 +138,3 @@ class Run:
     def removed(self) -> int:
         """Number of units removed."""
         return len(self.merges)
-
-
-def source_to_draw_from(compensation: Compensation) -> Source:
-    """Return the source of a compensation; the usual one where it has none."""
-    return source_of(compensation.source) if isinstance(compensation, LeastSquares) else DEFAULT

@@ -15,8 +15,8 @@ from nnprune.keras_io.fingerprints import model_sha256
 from nnprune.keras_io.opened import open_model
 from nnprune.polishing import polish_model
 from nnprune.pruning.job import Fraction, Job, Run, Watchers
+from nnprune.pruning.lessons import lessons_for
 from nnprune.pruning.restarts import Best
-from nnprune.pruning.samples import samples_for
 from nnprune.result import LayerChange, PruningResult, Size, Source
 
 __all__ = ["Accounts", "result_of"]
@@ -110,23 +110,16 @@ def result_of(
 
 
 def _polished(job: Job, model: object, seed: int, polish: Polish, *, progress: bool) -> PolishTrace:
-    samples = samples_for(
-        job.opened,
-        job.box,
-        job.representatives,
-        source=job.source,
-        count=polish.samples,
-        seed=seed,
-        purpose="polish",
-    )
+    lessons = lessons_for(job, polish, seed)
     return polish_model(
         job.opened,
         model,
         job.box,
-        samples.arrays[0],
+        lessons.x,
+        lessons.held_out,
         polish,
-        inputs=samples.kind,
-        seed=samples.seed or seed,
+        inputs=lessons.kind,
+        seed=lessons.seed,
         progress=progress,
     )
 

@@ -30,7 +30,7 @@ from nnprune.pruning.checks import (
     method_or_default,
     targets_of,
 )
-from nnprune.pruning.job import Job, Watchers, source_to_draw_from
+from nnprune.pruning.job import Job, Watchers
 from nnprune.pruning.layers import chosen_layers, units_to_remove
 from nnprune.pruning.outcome import Accounts, result_of
 from nnprune.pruning.restarts import best_of
@@ -328,8 +328,7 @@ def _judge(
     reported = told or not isinstance(rule, Sum)
     if not asked and not (reported and judgeable(opened)):
         return None
-    source = source_to_draw_from(rule)
-    return Judge(opened, box, source=source, samples=JUDGED_SAMPLES, seed=seed)
+    return Judge(opened, box, source=None, samples=JUDGED_SAMPLES, seed=seed)
 
 
 def _results(

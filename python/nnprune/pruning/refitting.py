@@ -125,6 +125,7 @@ def _rule(job: Job) -> dict[str, Any]:
     rule = {
         "rule": options.name,
         "ridge": read.ridge,
+        "selection_ridge": read.selection_ridge,
         "towards": read.towards,
         "closed_loop": read.loop == "closed",
         "selection": _selection(job, read),

@@ -1,0 +1,139 @@
+"""What a polish trains on: a mixture of sources, or what a few unlabelled inputs make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnprune.compensation import Polish, source_of
+from nnprune.judge import has_images, stream
+from nnprune.keras_io.input_box import InputBox
+from nnprune.keras_io.opened import OpenedModel
+from nnprune.pruning.job import Job
+from nnprune.synthetic.draw import draw
+from nnprune.synthetic.scene import Scene
+from nnprune.synthetic.sources import (
+    ConvexCombinations,
+    DeadLeaves,
+    FirstLayer,
+    GradientFound,
+    Mixture,
+    NearZero,
+    Source,
+)
+
+__all__ = ["Lessons", "lessons_for"]
+
+Array = NDArray[np.float32]
+
+# One of so many inputs is held out.
+_HELD_OUT = 10
+# Of what is made of unlabelled inputs: these themselves, and pairs of them mixed.
+_THEMSELVES = 1 / 2
+_MIXED = 1 / 8
+# From real inputs it is not far to others: half as many steps, half as long.
+_STEPS = 5
+_STEP_SIZE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lessons:
+    """The inputs of a polish.
+
+    Attributes
+    ----------
+    x, held_out
+        Those to train on, and those that decide which epoch counts; neither is made of the other.
+    kind : {"synthetic", "representative"}
+        Where they come from.
+    seed
+        Seed of the batches.
+    """
+
+    x: Array = field(repr=False)
+    held_out: Array = field(repr=False)
+    kind: str
+    seed: int
+
+
+def lessons_for(job: Job, polish: Polish, seed: int) -> Lessons:
+    """Draw the inputs, or make them of those that were given.
+
+    Parameters
+    ----------
+    job
+        What is asked for.
+    polish
+        The polish.
+    seed
+        The run's seed.
+    """
+    own = stream(seed, "polish")
+    random = np.random.default_rng(own)
+    if job.representatives is not None and polish.source is None:
+        given = job.representatives.arrays[0]
+        given = given[random.permutation(len(given))]
+        held = max(1, len(given) // _HELD_OUT)
+        made = max(1, polish.samples // _HELD_OUT)
+        return Lessons(
+            x=_made_of(job, given[held:], polish.samples - made, random),
+            held_out=_made_of(job, given[:held], made, random),
+            kind="representative",
+            seed=own,
+        )
+    source = _usual(job.opened, job.box) if polish.source is None else source_of(polish.source)
+    drawn = draw(job.opened, job.box, source, samples=polish.samples, seed=own).arrays[0]
+    drawn = drawn[random.permutation(len(drawn))]
+    held = max(1, len(drawn) // _HELD_OUT)
+    return Lessons(x=drawn[held:], held_out=drawn[:held], kind="synthetic", seed=own)
+
+
+def _usual(opened: OpenedModel, box: InputBox) -> Source:
+    found, mixed = GradientFound(), ConvexCombinations()
+    if has_images(opened, box):
+        return Mixture(sources=(found, mixed, DeadLeaves(), FirstLayer(mean=0.0, contrast=0.4)))
+    return Mixture(sources=(found, found, mixed, NearZero()))
+
+
+def _made_of(job: Job, given: Array, count: int, random: np.random.Generator) -> Array:
+    """Make many inputs of a few: as they are, mixed in pairs, and led towards classes."""
+    themselves = int(_THEMSELVES * count)
+    mixed = int(_MIXED * count)
+    parts = [_repeated(given, themselves, random)]
+    pairs = [_repeated(given, mixed, random) for _ in range(2)]
+    weight = random.random((mixed, *[1] * (given.ndim - 1)), np.float32)
+    parts.append(weight * pairs[0] + (1 - weight) * pairs[1])
+    rest = _repeated(given, count - themselves - mixed, random)
+    parts.append(rest if job.opened.graph.opaque else _led(job, rest, random))
+    return np.concatenate(parts)
+
+
+def _repeated(given: Array, count: int, random: np.random.Generator) -> Array:
+    """Return each about as often, in random order."""
+    rounds = -(-count // len(given))
+    order = np.concatenate([random.permutation(len(given)) for _ in range(max(rounds, 1))])
+    chosen: Array = given[order[:count]]
+    return chosen
+
+
+def _led(job: Job, starts: Array, random: np.random.Generator) -> Array:
+    """Take gradient steps towards random classes."""
+    sides = Scene.of(job.network, job.box).sides
+    images = [side.image for side in sides]
+    ascent = GradientFound().ascent(images=any(image is not None for image in images))
+    found: Array = job.network.invert(
+        {sides[0].name: starts},
+        job.box.lower,
+        job.box.upper,
+        images=images,
+        steps=_STEPS,
+        step_size=_STEP_SIZE * ascent.step_size,
+        vary_steps=ascent.vary_steps,
+        confidence=ascent.confidence,
+        temperature=ascent.temperature,
+        smoothing=ascent.smoothing,
+        seed=int(random.integers(2**63)),
+    )[0]
+    return found
