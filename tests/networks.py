@@ -219,20 +219,20 @@ def logits(graph: Graph, points: Sequence[Array]) -> Array:
     return np.concatenate([values[name].reshape(len(points[0]), -1) for name in graph.logits], 1)
 
 
-def wide_network() -> tuple[_core.Network, int]:
+def wide_network(*, norms: bool = False) -> tuple[_core.Network, int]:
     """Return a network whose products are shared out, and of more samples than a chunk has."""
     sketch = Sketch(5)
     at = sketch.input(12, 11, 4)
     at = sketch.conv(
         at, 24, window=[3, 3], strides=[1, 1], dilation=[1, 1], padding="same", groups=2
     )
-    at = sketch.activation(at, "relu", {})
+    at = sketch.activation(sketch.norm(at) if norms else at, "relu", {})
     at = sketch.depthwise_conv(
         at, 1, window=[3, 3], strides=[2, 2], dilation=[1, 1], padding="same"
     )
     at = sketch.add("max_pool", [at], window=[2, 2], strides=[2, 2], padding="valid")
     at = sketch.dense(sketch.flatten(at), 300)
-    at = sketch.dense(sketch.activation(at, "tanh", {}), 10)
+    at = sketch.dense(sketch.activation(sketch.norm(at) if norms else at, "tanh", {}), 10)
     return build(sketch.graph(at)), 1500
 
 

@@ -307,6 +307,7 @@ def test_sources_have_names_and_dictionaries() -> None:
         "confidence": 1.0,
         "temperature": None,
         "smoothing": 1.0,
+        "batch_statistics": True,
     }
 
 

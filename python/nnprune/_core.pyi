@@ -203,6 +203,7 @@ class Network:
         confidence: float,
         temperature: float,
         smoothing: float,
+        batch_statistics: bool,
         seed: int,
     ) -> list[_F32]:
         """Find inputs by gradient towards the network's own classes, drawn at random.
@@ -227,6 +228,14 @@ class Network:
             What logits are divided by before their softmax.
         smoothing : float
             Standard deviation of the Gaussian that smooths gradients of images, in pixels.
+        batch_statistics : bool
+            Whether each step also lessens `sum((mean - m)^2 + (deviation - s)^2) / (2 v)` over the
+            channels of every BatchNormalization before the logits, with its moving mean m, the
+            square root s of its moving variance, and v that variance plus its epsilon. Mean and
+            deviation are those of its input over all positions of all samples of this call, where
+            they are before the step. The largest element of either gradient is scaled to 1 before
+            they are added up. So one sample's result depends on the others; without such layers,
+            none does.
         seed : int
             Seed of the classes and numbers of steps.
 

@@ -1,8 +1,9 @@
-"""Inputs found by gradient towards drawn classes; the gradient by central differences."""
+"""Inputs found by gradient towards drawn classes and kept statistics; by central differences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -62,6 +63,24 @@ def smooth(image: Array, deviation: float) -> Array:
     return image
 
 
+def mismatch(graph: Graph, points: Sequence[Array]) -> float:
+    """Return how far a batch's statistics are from those that batch normalizations keep.
+
+    `sum((mean - m)^2 + (deviation - s)^2) / (2 v)` over layers and channels, with the moving mean
+    m, the root s of the moving variance, and v that variance plus epsilon.
+    """
+    values = evaluate(graph, points)
+    total = 0.0
+    for node in graph.nodes:
+        if node.kind == "batch_normalization":
+            mean, variance = (node.options[name].astype(float) for name in ("mean", "variance"))
+            read = values[node.sources[0]]
+            axes = tuple(range(read.ndim - 1))
+            squares = (read.mean(axes) - mean) ** 2 + (read.std(axes) - np.sqrt(variance)) ** 2
+            total += float(np.sum(squares / (2.0 * (variance + node.options["epsilon"]))))
+    return total
+
+
 def invert(
     graph: Graph,
     lower: Sequence[Array],
@@ -75,45 +94,59 @@ def invert(
     confidence: float,
     temperature: float,
     smoothing: float,
+    batch_statistics: bool,
     draws: Array,
 ) -> list[Array]:
-    """Take the steps of every sample, one sample and one input element at a time."""
+    """Take step after step, one sample and one input element at a time."""
     shapes = [evaluate(graph, [s[:1] for s in starts])[name].shape[1:] for name in graph.logits]
     varied = steps if vary_steps else None
     classes, numbers = draw_targets(graph, shapes, len(starts[0]), varied, draws)
     sides = [high - low for low, high in zip(lower, upper, strict=True)]
-    found = []
-    for sample, (heads, number) in enumerate(zip(classes, numbers, strict=True)):
-        at = [
-            np.clip(start[sample], low, high)
-            for start, low, high in zip(starts, lower, upper, strict=True)
-        ]
+    normalizes = any(node.kind == "batch_normalization" for node in graph.nodes)
 
-        def likelihood(point: Sequence[Array], heads: list[list[int]] = heads) -> float:
-            values = evaluate(graph, [each[None] for each in point])
-            return sum(
-                log_likelihood(values[name], chosen, confidence, temperature)
-                for name, chosen in zip(dict.fromkeys(graph.logits), heads, strict=True)
-            )
+    def likelihood(point: Sequence[Array], heads: list[list[int]]) -> float:
+        values = evaluate(graph, [each[None] for each in point])
+        return sum(
+            log_likelihood(values[name], chosen, confidence, temperature)
+            for name, chosen in zip(dict.fromkeys(graph.logits), heads, strict=True)
+        )
 
-        for _ in range(number if vary_steps else steps):
-            slopes = [g * side for g, side in zip(_slopes(likelihood, at), sides, strict=True)]
-            for which, image in enumerate(images):
-                if image is not None and smoothing > 0.0:
-                    shape = slopes[which].shape
-                    slopes[which] = smooth(slopes[which].reshape(image), smoothing).reshape(shape)
-                slopes[which] = np.where(sides[which] > 0.0, slopes[which], 0.0)
-            largest = max(float(np.max(np.abs(slope))) for slope in slopes)
-            if largest == 0.0:
-                break
-            at = [
-                np.clip(point + step_size * slope / largest * side, low, high)
-                for point, slope, side, low, high in zip(
-                    at, slopes, sides, lower, upper, strict=True
-                )
-            ]
-        found.append(at)
-    return [np.stack(each) for each in zip(*found, strict=True)]
+    def likeness(point: Sequence[Array], batch: Sequence[Array], sample: int) -> float:
+        changed = [each.copy() for each in batch]
+        for each, own in zip(changed, point, strict=True):
+            each[sample] = own
+        return -mismatch(graph, changed)
+
+    def direction(slopes: Sequence[Array]) -> list[Array]:
+        found = []
+        for slope, side, image in zip(slopes, sides, images, strict=True):
+            slope = slope * side
+            if image is not None and smoothing > 0.0:
+                slope = smooth(slope.reshape(image), smoothing).reshape(slope.shape)
+            found.append(np.where(side > 0.0, slope, 0.0))
+        return _scaled(found)
+
+    at = [np.clip(start, *ends) for start, *ends in zip(starts, lower, upper, strict=True)]
+    for step in range(steps):
+        moved = [each.copy() for each in at]
+        for sample, (heads, number) in enumerate(zip(classes, numbers, strict=True)):
+            if vary_steps and step >= number:
+                continue
+            here = [each[sample] for each in at]
+            towards = direction(_slopes(partial(likelihood, heads=heads), here))
+            if batch_statistics and normalizes:
+                other = direction(_slopes(partial(likeness, batch=at, sample=sample), here))
+                towards = _scaled([a + b for a, b in zip(towards, other, strict=True)])
+            for each, way, side in zip(moved, towards, sides, strict=True):
+                each[sample] += step_size * way * side
+        at = [np.clip(each, *ends) for each, *ends in zip(moved, lower, upper, strict=True)]
+    return at
+
+
+def _scaled(slopes: Sequence[Array]) -> list[Array]:
+    """Scale to a largest element of 1, if there is one."""
+    largest = max(float(np.max(np.abs(slope))) for slope in slopes)
+    return [slope / largest if largest > 0.0 else slope for slope in slopes]
 
 
 def _slopes(function: object, at: Sequence[Array]) -> list[Array]:

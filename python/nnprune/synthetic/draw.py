@@ -248,6 +248,9 @@ class _Painter:
 
         logits = logits_model(self.opened.model, every_head=True).model
         self.remarks.append("gradients are those of Keras: the engine does not know every layer")
+        normalizes = any(node.kind == "BatchNormalization" for node in self.scene.network.nodes)
+        if ascent.batch_statistics and normalizes:
+            self.remarks.append("the statistics of BatchNormalization layers were not approached")
         return ascend(logits, self.scene.sides[0], starts[0], ascent, seed=seed)
 
 

@@ -1,6 +1,7 @@
 """Inputs found by gradient where the engine does not know every layer.
 
-What `_core.Network.invert` does, with gradients by the backend of Keras.
+What `_core.Network.invert` does without `batch_statistics`, with gradients by the backend of
+Keras: the inputs of layers inside a Keras model are not within reach of its logits' gradient.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def ascend(
     starts : float32 array of shape (samples, *input shape)
         Where to start; clipped into the box.
     options : Ascent
-        The steps.
+        The steps; `batch_statistics` is not read.
     seed : int
         Seed of the classes and numbers of steps; they are those of the engine.
 

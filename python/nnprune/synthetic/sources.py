@@ -186,6 +186,10 @@ class GradientFound:
         By default 5 if an input is an image, else 1.
     smoothing : float, default 1
         Standard deviation, in pixels, of the Gaussian that smooths gradients of images; 0 is none.
+    batch_statistics : bool, default True
+        Let the statistics of all samples together approach those that BatchNormalization layers
+        keep, as in DeepInversion (arXiv 1912.08795): a second gradient of equal weight. In the
+        engine only; without such layers it changes nothing.
 
     Raises
     ------
@@ -202,6 +206,7 @@ class GradientFound:
     confidence: float = 1.0
     temperature: float | None = None
     smoothing: float = 1.0
+    batch_statistics: bool = True
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -217,6 +222,7 @@ class GradientFound:
             vary_steps=bool(self.vary_steps),
             confidence=_number("gradient: confidence", self.confidence, 1.0),
             smoothing=_number("gradient: smoothing", self.smoothing, _WIDEST, zero=True),
+            batch_statistics=bool(self.batch_statistics),
         )
 
     def ascent(self, *, images: bool) -> Ascent:
@@ -229,6 +235,7 @@ class GradientFound:
             confidence=self.confidence,
             temperature=temperature if self.temperature is None else self.temperature,
             smoothing=self.smoothing,
+            batch_statistics=self.batch_statistics,
         )
 
 
@@ -242,6 +249,7 @@ class Ascent:
     confidence: float
     temperature: float
     smoothing: float
+    batch_statistics: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -197,6 +197,8 @@ pub struct InversionConfig {
     pub temperature: f64,
     /// Standard deviation, in pixels, of the Gaussian that smooths gradients of images; 0 is none.
     pub smoothing: f64,
+    /// Whether the inputs also approach the moving statistics of BatchNormalization.
+    pub batch_statistics: bool,
 }
 
 impl Default for InversionConfig {
@@ -208,6 +210,7 @@ impl Default for InversionConfig {
             confidence: 1.0,
             temperature: 5.0,
             smoothing: 1.0,
+            batch_statistics: true,
         }
     }
 }

@@ -242,7 +242,7 @@ impl Network {
         self.inputs_out(py, found)
     }
 
-    #[pyo3(signature = (starts, lower, upper, *, images, steps, step_size, vary_steps, confidence, temperature, smoothing, seed))]
+    #[pyo3(signature = (starts, lower, upper, *, images, steps, step_size, vary_steps, confidence, temperature, smoothing, batch_statistics, seed))]
     #[expect(clippy::too_many_arguments)] // Python keywords
     fn invert<'py>(
         &self,
@@ -257,10 +257,18 @@ impl Network {
         confidence: f64,
         temperature: f64,
         smoothing: f64,
+        batch_statistics: bool,
         seed: u64,
     ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f32>>>> {
-        let config =
-            InversionConfig { steps, step_size, vary_steps, confidence, temperature, smoothing };
+        let config = InversionConfig {
+            steps,
+            step_size,
+            vary_steps,
+            confidence,
+            temperature,
+            smoothing,
+            batch_statistics,
+        };
         let starts = self.feeds(&starts)?;
         let input_box = input_box(&self.0, &lower, &upper)?;
         let found =

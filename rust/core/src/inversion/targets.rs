@@ -43,6 +43,11 @@ impl Targets {
         Self { classes, steps, confidence: config.confidence, temperature: config.temperature }
     }
 
+    /// The steps of the samples that take the most.
+    pub(super) fn most_steps(&self) -> usize {
+        self.steps.iter().copied().max().unwrap_or(0)
+    }
+
     /// `target - softmax(logits / temperature)`, for some samples of a head: the gradient of the
     /// log-likelihood but for a factor, which no step depends on.
     pub(super) fn cotangent(
