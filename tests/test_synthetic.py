@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -248,6 +249,24 @@ def test_through_opaque_layers_keras_finds_what_the_engine_finds(
     np.testing.assert_allclose(by_keras, by_engine, atol=2e-3)
     assert "gradients are those of Keras" in found[0].remarks[0]
     assert found[1].remarks == ()
+
+
+@pytest.mark.parametrize("batch_statistics", [False, True])
+def test_through_opaque_layers_statistics_are_left_out_and_it_is_said(
+    *, batch_statistics: bool
+) -> None:
+    model = opaque_model()
+    source = keras.Input((8, 9, 1))
+    normalized = keras.Model(source, model(keras.layers.BatchNormalization()(source)))
+    opened = open_model(normalized, trust=True)
+    found = draw(
+        opened,
+        input_box_of(opened, (0, 1)),
+        GradientFound(steps=1, batch_statistics=batch_statistics),
+        samples=3,
+    )
+    said = [remark for remark in found.remarks if "BatchNormalization" in remark]
+    assert len(said) == int(batch_statistics)
 
 
 def test_a_network_alone_says_what_it_needs_for_opaque_layers() -> None:

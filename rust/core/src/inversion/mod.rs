@@ -2,6 +2,7 @@
 //!
 //! From each start, steps of steepest ascent on the log-likelihood of a drawn class, kept inside
 //! the box: what the network takes for an instance of the class, seen through its weights alone.
+//! The statistics that BatchNormalization has kept of the training data pull as much.
 
 mod side;
 mod statistics;
