@@ -60,7 +60,7 @@ impl<'a> Normalizations<'a> {
 
     /// The mismatch of the batch that all these `inputs` make, a few samples at a time.
     ///
-    /// It is `sum((mean - m)^2 + (deviation - s)^2) / (2 (s^2 + epsilon))` over all ops and channels,
+    /// It is `sum((mean - m)^2 + (deviation - s)^2) / (2 (s^2 + epsilon))` over ops and channels,
     /// with the moving mean m and deviation s; every position of every sample counts as a value.
     pub(super) fn of_batch(
         &self,
