@@ -2,7 +2,7 @@
 //!
 //! The method is that of Meng, Bai, Teo and Dong (arXiv 2204.00783), made precise in
 //! `docs/method.md`. A module uses only those listed before it:
-//! [`error`], [`interval`], [`random`], [`activation`], [`config`], [`network`], `linalg`,
+//! [`error`], [`interval`], [`random`], [`activation`], [`gaussian`], [`config`], [`network`], `linalg`,
 //! [`forward`], [`gradient`], `adjoint`, [`bounds`], [`inversion`], [`sensitivity`], [`impact`],
 //! [`saliency`], [`energy`], [`merge`], [`annealing`], [`one_shot`], [`trace`], [`certificate`],
 //! [`verification`], [`prune`], [`compensation`].
@@ -19,6 +19,7 @@ pub mod config;
 pub mod energy;
 pub mod error;
 pub mod forward;
+pub mod gaussian;
 pub mod gradient;
 pub mod impact;
 pub mod interval;
