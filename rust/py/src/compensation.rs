@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use nnprune_core::compensation::{
-    self as driver, Allocation, Config, LayerFit, Observer, Regularisation, Rule, Search,
-    SearchProgress, Selection, Towards,
+    self as driver, Allocation, Axes, Config, LayerFit, Observer, Regularisation, Rule, Search,
+    SearchProgress, Selection, Source, Towards,
 };
 use nnprune_core::config::EnergyConfig;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::arrays::Weights;
+use crate::arrays::{Values, Weights};
 use crate::errors::{config, to_py};
 use crate::functions::{parse_density, parse_normalization};
 use crate::gate::enter;
+use crate::moments::prior;
 use crate::network::{Network, unit_numbers};
 
 type Matrix<'py> = PyReadonlyArray2<'py, f64>;
@@ -146,12 +147,12 @@ fn has_time(started: Instant, budget: Option<Duration>, progress: SearchProgress
 
 /// Prune with compensation; see `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (original, feeds, *, layers, targets, allocation, width_multiple, ridge, closed_loop, selection, seed, rule="least_squares", threshold=0.45, selection_ridge=1e-3, logit_metric=true, towards="zero", kept=None, metrics=None, on_layer=None))]
+#[pyo3(signature = (original, feeds=None, *, layers, targets, allocation, width_multiple, ridge, closed_loop, selection, seed, rule="least_squares", threshold=0.45, selection_ridge=1e-3, logit_metric=true, towards="zero", kept=None, metrics=None, lower=None, upper=None, images=None, correlation=0.0, on_layer=None))]
 #[expect(clippy::too_many_arguments)] // Python keywords
 pub(crate) fn compensate(
     py: Python<'_>,
     original: &Network,
-    feeds: BTreeMap<String, Weights<'_>>,
+    feeds: Option<BTreeMap<String, Weights<'_>>>,
     layers: Vec<String>,
     targets: Vec<f64>,
     allocation: &str,
@@ -167,6 +168,10 @@ pub(crate) fn compensate(
     towards: &str,
     kept: Option<BTreeMap<String, Vec<usize>>>,
     metrics: Option<BTreeMap<String, Matrix<'_>>>,
+    lower: Option<Vec<Values<'_>>>,
+    upper: Option<Vec<Values<'_>>>,
+    images: Option<Vec<Axes>>,
+    correlation: f64,
     on_layer: Option<Py<PyAny>>,
 ) -> PyResult<Vec<Compensation>> {
     let (mut selection, budget) = parse_selection(&selection)?;
@@ -189,7 +194,16 @@ pub(crate) fn compensate(
         seed,
     };
     let valid = asked.check().map_err(to_py)?;
-    let feeds = original.feeds(&feeds)?;
+    let samples = feeds.map(|feeds| original.feeds(&feeds)).transpose()?;
+    let assumed = match (lower, upper) {
+        (Some(lower), Some(upper)) => Some(prior(original, &lower, &upper, images, correlation)?),
+        _ => None,
+    };
+    let source = match (&samples, &assumed) {
+        (Some(feeds), None) => Source::Samples(feeds),
+        (None, Some(prior)) => Source::Moments(prior),
+        _ => return Err(config("feeds: expected either samples, or lower and upper".into())),
+    };
     let mut raised: Option<PyErr> = None;
     let mut tell = |target: Option<f64>, fit: &LayerFit| {
         let (Some(callback), None) = (&on_layer, &raised) else { return };
@@ -199,7 +213,7 @@ pub(crate) fn compensate(
     let mut keeps_searching = |progress| has_time(started, budget, progress);
     let done = enter(py, |poll| {
         let observer = Observer { on_layer: &mut tell, keeps_searching: &mut keeps_searching };
-        driver::compensate(&original.0, &feeds, &valid, poll, observer)
+        driver::compensate(&original.0, source, &valid, poll, observer)
     });
     match raised {
         Some(error) => Err(error),

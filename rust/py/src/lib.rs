@@ -7,6 +7,7 @@ mod compensation;
 mod errors;
 mod functions;
 mod gate;
+mod moments;
 mod network;
 mod pruning;
 
@@ -25,6 +26,8 @@ mod _core {
     };
     #[pymodule_export]
     use crate::functions::{activation_range, anneal, energy, entropy, uniform_draws};
+    #[pymodule_export]
+    use crate::moments::{activation_moments, gaussian_moments};
     #[pymodule_export]
     use crate::network::{GroupInfo, Network, NodeInfo};
     #[pymodule_export]

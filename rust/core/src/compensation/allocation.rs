@@ -3,6 +3,7 @@
 use super::config::ValidConfig;
 use super::original::{Layer, Original};
 use super::prefix::Prefix;
+use super::statistics::Statistics;
 use crate::config::kept_units;
 use crate::error::{Poll, Result};
 use crate::network::Node;
@@ -31,8 +32,8 @@ pub(super) fn kept_of(layer: &Layer, count: usize) -> Vec<usize> {
 ///
 /// Errors are those of the whole network with everything refitted: a layer's own loss says little
 /// about what becomes of it in those after it.
-pub(super) fn propagated(
-    original: &Original<'_>,
+pub(super) fn propagated<S: Statistics>(
+    original: &Original<'_, S>,
     target: f64,
     config: &ValidConfig,
     poll: &mut Poll<'_>,
@@ -81,9 +82,9 @@ fn next_count(units: usize, count: usize, least: usize, multiple: usize) -> Opti
 }
 
 /// Prune layer after layer, until there is a prefix before each layer.
-fn extend(
-    original: &Original<'_>,
-    prefixes: &mut Vec<Prefix>,
+fn extend<S: Statistics>(
+    original: &Original<'_, S>,
+    prefixes: &mut Vec<Prefix<S>>,
     counts: &[usize],
     config: &ValidConfig,
     poll: &mut Poll<'_>,
@@ -99,9 +100,9 @@ fn extend(
 }
 
 /// The error at the logits with the layers from `first` on pruned to `counts`.
-fn error_of(
-    original: &Original<'_>,
-    before: &Prefix,
+fn error_of<S: Statistics>(
+    original: &Original<'_, S>,
+    before: &Prefix<S>,
     first: usize,
     counts: &[usize],
     config: &ValidConfig,
@@ -115,7 +116,7 @@ fn error_of(
 }
 
 /// Parameters of the network when each layer keeps that many units.
-fn parameters(original: &Original<'_>, counts: &[usize]) -> usize {
+fn parameters<S>(original: &Original<'_, S>, counts: &[usize]) -> usize {
     let nodes = original.network.nodes().iter().enumerate();
     let of = |(id, node): (usize, &Node)| {
         let (mut rows, mut columns) = match node.op.kernel_and_bias() {

@@ -58,13 +58,18 @@ pub(super) fn of_logits(
     let mut metrics = BTreeMap::new();
     for (mut gram, &id) in grams.into_iter().zip(nodes) {
         mirror(&mut gram);
-        let equal = gram.diag().sum() / gram.nrows() as f64;
-        gram *= (1.0 - SHARE_OF_IDENTITY) / samples as f64;
-        let share = SHARE_OF_IDENTITY * equal / samples as f64;
-        gram.diag_mut().mapv_inplace(|element| element + share);
-        metrics.insert(id, Regularised::new(&gram, 0.0, poll)?.factor.upper());
+        gram /= samples as f64;
+        metrics.insert(id, root(gram, poll)?);
     }
     Ok(Some(metrics))
+}
+
+/// A matrix M with `M^T M` a Gram matrix of slopes, less a share that goes to all directions alike.
+pub(super) fn root(mut gram: Array2<f64>, poll: &mut Poll<'_>) -> Result<Array2<f64>> {
+    let share = SHARE_OF_IDENTITY * gram.diag().sum() / gram.nrows() as f64;
+    gram *= 1.0 - SHARE_OF_IDENTITY;
+    gram.diag_mut().mapv_inplace(|element| element + share);
+    Ok(Regularised::new(&gram, 0.0, poll)?.factor.upper())
 }
 
 /// For every sample the gradient, by a head's outputs, of one logit less the mean of those beside

@@ -1,4 +1,6 @@
-//! Compensation: removed units re-expressed by all that are kept, by least squares on samples.
+//! Compensation: removed units re-expressed by all that are kept, by least squares.
+//!
+//! Statistics are those of samples, or Gaussian moments taken through the layers from a box.
 //!
 //! Every unit of the original is regressed on the kept units of the network pruned so far, and the
 //! next layers' weights read the regression instead. With C the covariance of the units,
@@ -6,34 +8,46 @@
 //! are the cases of one 1 in each row of B.
 
 mod allocation;
+mod analytic;
 mod cholesky;
+mod companions;
 mod config;
 mod delegates;
 mod elimination;
 mod given;
+mod law;
 mod metric;
 mod moments;
 mod original;
 mod outgoing;
 mod prefix;
+mod prior;
 mod refit;
+mod sampled;
 mod search;
+mod statistics;
 mod swept;
 
 pub use config::{Allocation, Config, Rule, Selection, ValidConfig};
 pub use elimination::Elimination;
 pub use given::{elimination, search_from, solve_regularised};
 pub use prefix::LayerFit;
+pub use prior::{Axes, Prior};
 pub use refit::{Regularisation, Towards};
 pub use search::{Found, Search};
 
+use ndarray::{Array1, Array2};
+
 use crate::error::{Error, Poll, Result};
 use crate::forward::Feeds;
-use crate::network::{Group, Network};
+use crate::network::{Group, Network, NodeId};
 
 use allocation::{kept_of, propagated, uniform};
+use analytic::Analytic;
 use original::{Layer, Original};
 use prefix::Prefix;
+use sampled::Sampled;
+use statistics::Statistics;
 
 /// One network that a compensation made.
 #[derive(Debug, Clone)]
@@ -67,19 +81,62 @@ pub struct Observer<'a> {
     pub keeps_searching: &'a mut dyn FnMut(SearchProgress) -> bool,
 }
 
-/// Prune `network` to each target, refitted to what it does on the samples in `feeds`.
+/// What statistics are taken from.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// The network's values on samples.
+    Samples(&'a Feeds),
+    /// Gaussian moments, from what is assumed of the inputs: for chains of dense layers.
+    Moments(&'a Prior),
+}
+
+/// Means of a node's values, and their covariances, by Gaussian moments from the inputs on.
+pub fn moments(
+    network: &Network,
+    prior: &Prior,
+    node: NodeId,
+    poll: &mut Poll<'_>,
+) -> Result<(Array1<f64>, Array2<f64>)> {
+    let analytic = Analytic::new(network, prior, &[node], poll)?;
+    let law = analytic.law(node);
+    Ok((law.means.clone(), law.matrix()))
+}
+
+/// Prune `network` to each target, refitted to what it does by its statistics.
 ///
 /// Orders of removal come from the original's statistics once; each size is then refitted layer by
 /// layer. A singular system gets a larger ridge, and a layer whose consumers cannot be refitted
 /// the sum that delegates take: both are told in the result.
 pub fn compensate(
     network: &Network,
-    feeds: &Feeds,
+    source: Source<'_>,
     config: &ValidConfig,
     poll: &mut Poll<'_>,
     observer: Observer<'_>,
 ) -> Result<Vec<Compensated>> {
-    let original = Original::new(network, feeds, chosen_groups(network, config)?, config, poll)?;
+    let groups = chosen_groups(network, config)?;
+    match source {
+        Source::Samples(feeds) => {
+            let original = Original::new(network, groups, config, poll, |wanted, poll| {
+                Sampled::new(network, feeds, wanted, poll)
+            })?;
+            run(original, config, poll, observer)
+        }
+        Source::Moments(prior) => {
+            let original = Original::new(network, groups, config, poll, |wanted, poll| {
+                Analytic::new(network, prior, &wanted, poll)
+            })?;
+            run(original, config, poll, observer)
+        }
+    }
+}
+
+fn run<S: Statistics>(
+    original: Original<'_, S>,
+    config: &ValidConfig,
+    poll: &mut Poll<'_>,
+    observer: Observer<'_>,
+) -> Result<Vec<Compensated>> {
     let mut run = Run { original, config, observer, searched: 0 };
     if let Selection::Given(given) = &config.selection {
         let kept: Vec<Vec<usize>> =
@@ -90,14 +147,14 @@ pub fn compensate(
 }
 
 /// A compensation under way.
-struct Run<'a, 'o> {
-    original: Original<'a>,
+struct Run<'a, 'o, S> {
+    original: Original<'a, S>,
     config: &'a ValidConfig,
     observer: Observer<'o>,
     searched: usize,
 }
 
-impl Run<'_, '_> {
+impl<S: Statistics> Run<'_, '_, S> {
     fn prune_to(&mut self, target: f64, poll: &mut Poll<'_>) -> Result<Compensated> {
         let layers = &self.original.layers;
         let counts = match self.config.allocation {

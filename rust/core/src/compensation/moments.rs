@@ -9,6 +9,30 @@ use crate::linalg::{add_gram, add_product, mirror};
 /// whatever the number of threads.
 const ROWS_WIDENED: usize = 1024;
 
+/// Statistics of all units of the original together with those of the kept ones as they are now.
+pub(super) struct Joint {
+    /// Means of all units, one row for each block.
+    pub(super) means: Array2<f64>,
+    /// Means of the kept ones.
+    pub(super) kept_means: Array2<f64>,
+    /// Covariances of all units (rows) with the kept ones (columns).
+    pub(super) cross: Array2<f64>,
+    /// Covariances of the kept ones.
+    pub(super) covariance: Array2<f64>,
+}
+
+impl Joint {
+    /// From values on the same samples.
+    pub(super) fn of(original: &Units<'_>, pruned: &Units<'_>) -> Self {
+        Self {
+            means: original.means.clone(),
+            kept_means: pruned.means.clone(),
+            cross: original.covariance_with(pruned),
+            covariance: pruned.covariance(),
+        }
+    }
+}
+
 /// What a consumer reads, laid out so that every row holds all units of one place.
 ///
 /// Positions count as samples. Where several elements of the last axis belong to one unit they are
@@ -16,7 +40,8 @@ const ROWS_WIDENED: usize = 1024;
 pub(super) struct Units<'a> {
     rows: ArrayView2<'a, f32>,
     blocks: usize,
-    /// Shape `(blocks, units)`; subtracted before anything is multiplied.
+    /// Shape `(blocks, units)`; subtracted before anything is multiplied, and 0 in the uncentred
+    /// form.
     means: Array2<f64>,
 }
 
@@ -44,11 +69,6 @@ impl<'a> Units<'a> {
         self.rows.iter().all(|value| value.is_finite())
     }
 
-    /// Mean of each unit, one row for each block; 0 where the uncentred form is asked for.
-    pub(super) fn means(&self) -> &Array2<f64> {
-        &self.means
-    }
-
     /// Mean of the products of all pairs of units, each less its mean.
     pub(super) fn covariance(&self) -> Array2<f64> {
         let units = self.rows.ncols();
@@ -61,7 +81,7 @@ impl<'a> Units<'a> {
     }
 
     /// The same between these units (rows) and `others` (columns) in the same places.
-    pub(super) fn covariance_with(&self, others: &Units<'_>) -> Array2<f64> {
+    fn covariance_with(&self, others: &Units<'_>) -> Array2<f64> {
         let mut sums = Array2::zeros((self.rows.ncols(), others.rows.ncols()));
         for first in self.firsts() {
             let (ours, theirs) = (self.widened(first), others.widened(first));

@@ -7,14 +7,12 @@ use ndarray::Array2;
 use super::cholesky::{Regularised, with_ridge};
 use super::config::{Selection, ValidConfig};
 use super::elimination::{Reading, eliminate};
-use super::metric;
-use super::moments::Units;
 use super::outgoing::Outgoing;
+use super::statistics::Statistics;
 use super::swept::Objective;
 use crate::config::{BiasTerm, Outgoing as Measure};
 use crate::error::{Error, Poll, Result};
-use crate::forward::{Feeds, forward};
-use crate::network::{Consumer, Group, Network, NodeId, Op};
+use crate::network::{Consumer, Group, Network, NodeId};
 use crate::one_shot;
 use crate::saliency::Saliency;
 
@@ -29,28 +27,23 @@ pub(super) struct Layer {
     pub(super) obstacle: Option<String>,
 }
 
-/// The original network on the samples.
-pub(super) struct Original<'a> {
+/// The original network, with its statistics.
+pub(super) struct Original<'a, S> {
     pub(super) network: &'a Network,
-    pub(super) feeds: &'a Feeds,
+    pub(super) statistics: S,
     pub(super) layers: Vec<Layer>,
     metrics: BTreeMap<NodeId, Array2<f64>>,
-    values: BTreeMap<NodeId, Array2<f32>>,
 }
 
-impl<'a> Original<'a> {
-    /// Run the samples through the network and find every layer's order.
+impl<'a, S: Statistics> Original<'a, S> {
+    /// Take statistics of the nodes that are named and find every layer's order.
     pub(super) fn new(
         network: &'a Network,
-        feeds: &'a Feeds,
         groups: Vec<Group>,
         config: &ValidConfig,
         poll: &mut Poll<'_>,
+        statistics: impl FnOnce(Vec<NodeId>, &mut Poll<'_>) -> Result<S>,
     ) -> Result<Self> {
-        if feeds.samples() < 2 {
-            let found = feeds.samples();
-            return Err(Error::Values(format!("expected at least two samples, got {found}")));
-        }
         let metrics = checked_metrics(network, &groups, &config.metrics)?;
         let consumers: Vec<NodeId> = groups
             .iter()
@@ -63,13 +56,11 @@ impl<'a> Original<'a> {
         }
         wanted.sort_unstable();
         wanted.dedup();
-        let found = forward(network, feeds, &wanted, poll)?;
-        let values = wanted.into_iter().zip(found).collect();
-        let mut original = Self { network, feeds, layers: Vec::new(), metrics, values };
+        let statistics = statistics(wanted, poll)?;
+        let mut original = Self { network, statistics, layers: Vec::new(), metrics };
         original.check_logits()?;
         if config.logit_metric && !matches!(config.selection, Selection::Given(_)) {
-            let found = metric::of_logits(network, feeds, &consumers, poll)?.unwrap_or_default();
-            for (id, metric) in found {
+            for (id, metric) in original.statistics.metrics(&consumers, poll)? {
                 original.metrics.entry(id).or_insert(metric);
             }
         }
@@ -78,11 +69,6 @@ impl<'a> Original<'a> {
             original.layers.push(layer);
         }
         Ok(original)
-    }
-
-    /// Values of a logit, or of a consumer's input or output.
-    pub(super) fn values(&self, id: NodeId) -> &Array2<f32> {
-        &self.values[&id]
     }
 
     /// The node that a consumer reads.
@@ -96,48 +82,27 @@ impl<'a> Original<'a> {
         Some(Outgoing::new(kernel.view(), units))
     }
 
-    /// The units that a consumer reads, from values of its input with `units` of them.
-    ///
-    /// At a zero-padded border a constant correction would be wrong: such consumers get none.
-    pub(super) fn units<'v>(
-        &self,
-        consumer: &Consumer,
-        units: usize,
-        values: &'v Array2<f32>,
-        kept: usize,
-    ) -> Result<Units<'v>> {
-        let width = self.network.node(self.input_of(consumer)).last_axis() / units * kept;
-        let node = self.network.node(consumer.node);
-        let padded = matches!(&node.op, Op::Conv(conv) if conv.window.is_padded());
-        Units::new(values.view(), width, kept, !padded).ok_or_else(|| Error::Graph {
-            node: node.name.clone(),
-            problem: format!("its input does not hold {units} units"),
-        })
-    }
-
     /// What the search looks at: one objective for each consumer.
     pub(super) fn objectives(&self, layer: &Layer, ridge: f64) -> Result<Vec<Objective>> {
         let (group, mut found) = (&layer.group, Vec::new());
         for consumer in &group.consumers {
             let Some(outgoing) = self.outgoing(consumer, group.units) else { continue };
-            let values = self.values(self.input_of(consumer));
-            let units = self.units(consumer, group.units, values, group.units)?;
+            let covariance = self.statistics.covariance(consumer, group.units)?;
             let weights = outgoing.weighted(self.metrics.get(&consumer.node)).by_unit();
-            found.push(Objective::new(with_ridge(&units.covariance(), ridge), weights));
+            found.push(Objective::new(with_ridge(&covariance, ridge), weights));
         }
         Ok(found)
     }
 
     fn layer(&self, group: Group, ridge: f64, poll: &mut Poll<'_>) -> Result<Layer> {
-        if let Some(obstacle) = self.obstacle(&group)? {
+        if let Some(obstacle) = self.obstacle(&group) {
             let order = self.order_of_saliencies(&group, poll)?;
             return Ok(Layer { group, order, ridge: None, obstacle: Some(obstacle) });
         }
         let (mut readings, mut most) = (Vec::new(), ridge);
         for consumer in &group.consumers {
             let Some(outgoing) = self.outgoing(consumer, group.units) else { continue };
-            let values = self.values(self.input_of(consumer));
-            let covariance = self.units(consumer, group.units, values, group.units)?.covariance();
+            let covariance = self.statistics.covariance(consumer, group.units)?;
             let regularised = Regularised::new(&covariance, ridge, poll)?;
             most = most.max(regularised.ridge);
             let weights = outgoing.weighted(self.metrics.get(&consumer.node)).gram();
@@ -148,18 +113,15 @@ impl<'a> Original<'a> {
     }
 
     /// Why a layer's consumers cannot be refitted, if so.
-    fn obstacle(&self, group: &Group) -> Result<Option<String>> {
+    fn obstacle(&self, group: &Group) -> Option<String> {
         for consumer in &group.consumers {
             let input = self.input_of(consumer);
-            let units = self.units(consumer, group.units, self.values(input), group.units)?;
-            if !units.are_finite() {
+            if !self.statistics.are_finite(input) {
                 let name = &self.network.node(input).name;
-                return Ok(Some(format!(
-                    "the samples give values of '{name}' that are not finite"
-                )));
+                return Some(format!("{} values of '{name}' that are not finite", S::giver()));
             }
         }
-        Ok(None)
+        None
     }
 
     /// The order in which the one-shot baseline removes units.
@@ -178,10 +140,11 @@ impl<'a> Original<'a> {
 
     fn check_logits(&self) -> Result<()> {
         for id in self.network.logits() {
-            if self.values(id).iter().any(|value| !value.is_finite()) {
+            if !self.statistics.are_finite(id) {
                 let name = &self.network.node(id).name;
                 return Err(Error::Values(format!(
-                    "the samples give logits of '{name}' that are not finite; give smaller values"
+                    "{} logits of '{name}' that are not finite; give smaller values",
+                    S::giver()
                 )));
             }
         }

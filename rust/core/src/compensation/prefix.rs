@@ -1,13 +1,13 @@
-//! The network pruned so far, layer by layer, on the samples.
+//! The network pruned so far, layer by layer.
 
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::Array1;
 
 use super::config::{Rule, ValidConfig};
 use super::delegates::hand_over;
 use super::original::{Layer, Original};
 use super::refit::{Refit, refit};
+use super::statistics::Statistics;
 use crate::error::{Poll, Result};
-use crate::forward::{Feeds, forward};
 use crate::impact::Pair;
 use crate::merge;
 use crate::network::{Consumer, Network, NodeId};
@@ -19,7 +19,7 @@ pub struct LayerFit {
     pub layer: String,
     /// The units that are left, ascending, by their numbers in the original.
     pub kept: Vec<usize>,
-    /// Mean squared change of its consumers' outputs on the samples, relative to their variance.
+    /// Mean squared change of its consumers' outputs, relative to their variance.
     pub loss: f64,
     /// The largest ridge that a fit took; none where nothing was fitted.
     pub ridge: Option<f64>,
@@ -32,24 +32,31 @@ pub struct LayerFit {
 }
 
 /// The network with some of its layers pruned.
-#[derive(Clone)]
-pub(super) struct Prefix {
+pub(super) struct Prefix<S: Statistics> {
     pub(super) network: Network,
-    feeds: Feeds,
+    known: S::Known,
     /// Whether any unit went yet.
     changed: bool,
 }
 
-impl Prefix {
+impl<S: Statistics> Clone for Prefix<S> {
+    fn clone(&self) -> Self {
+        let (network, known) = (self.network.clone(), self.known.clone());
+        Self { network, known, changed: self.changed }
+    }
+}
+
+impl<S: Statistics> Prefix<S> {
     /// Nothing is pruned yet.
-    pub(super) fn new(original: &Original<'_>) -> Self {
-        Self { network: original.network.clone(), feeds: original.feeds.clone(), changed: false }
+    pub(super) fn new(original: &Original<'_, S>) -> Self {
+        let known = original.statistics.known();
+        Self { network: original.network.clone(), known, changed: false }
     }
 
     /// Prune the next layer down to `kept` units and refit what reads them.
     pub(super) fn fit(
         &mut self,
-        original: &Original<'_>,
+        original: &Original<'_, S>,
         layer: &Layer,
         kept: &[usize],
         config: &ValidConfig,
@@ -72,10 +79,9 @@ impl Prefix {
             return Ok(fit);
         }
         let inputs: Vec<NodeId> = group.consumers.iter().map(|c| original.input_of(c)).collect();
-        let values = forward(&self.network, &self.feeds, &inputs, poll)?;
-        let values: Vec<Array2<f32>> =
-            values.into_iter().map(|values| of_units(&values, group.units, kept)).collect();
-        match self.refits(original, layer, kept, &values, config, poll)? {
+        let (statistics, known) = (&original.statistics, &self.known);
+        let now = statistics.kept(known, &self.network, &inputs, group.units, kept, poll)?;
+        match self.refits(original, layer, kept, &now, config, poll)? {
             Ok(refits) => {
                 fit.ridge = refits.iter().map(|refit| refit.ridge).reduce(f64::max);
                 self.network = merge::remove(self.network.clone(), group, kept);
@@ -90,8 +96,8 @@ impl Prefix {
             }
         }
         self.changed = true;
-        for (id, values) in inputs.into_iter().zip(values) {
-            self.feeds.know(id, values);
+        for (id, now) in inputs.into_iter().zip(now) {
+            S::know(&mut self.known, id, now);
         }
         fit.loss = self.error_at(original, &outputs, poll)?;
         Ok(fit)
@@ -100,29 +106,25 @@ impl Prefix {
     /// Mean squared change of some nodes' values, relative to their variance.
     pub(super) fn error_at(
         &self,
-        original: &Original<'_>,
+        original: &Original<'_, S>,
         nodes: &[NodeId],
         poll: &mut Poll<'_>,
     ) -> Result<f64> {
-        let values = forward(&self.network, &self.feeds, nodes, poll)?;
-        let (mut errors, mut variances) = (0.0, 0.0);
-        for (&id, values) in nodes.iter().zip(&values) {
-            let width = self.network.node(id).last_axis();
-            let (error, variance) = error_and_variance(original.values(id), values, width);
-            errors += error;
-            variances += variance;
-        }
-        Ok(if variances > 0.0 { errors / variances } else { errors })
+        let found =
+            original.statistics.errors_and_variances(&self.known, &self.network, nodes, poll)?;
+        let sum = |sums: (f64, f64), part: (f64, f64)| (sums.0 + part.0, sums.1 + part.1);
+        let (error, variance) = found.into_iter().fold((0.0, 0.0), sum);
+        Ok(if variance > 0.0 { error / variance } else { error })
     }
 
     /// The consumers' weights for the kept units, or, where delegates take over instead, why
     /// (unless the rule asks for it).
     fn refits(
         &self,
-        original: &Original<'_>,
+        original: &Original<'_, S>,
         layer: &Layer,
         kept: &[usize],
-        values: &[Array2<f32>],
+        now: &[S::Kept],
         config: &ValidConfig,
         poll: &mut Poll<'_>,
     ) -> Result<std::result::Result<Vec<Refit>, Option<String>>> {
@@ -131,24 +133,15 @@ impl Prefix {
             return Ok(Err(layer.obstacle.clone().filter(|_| fits)));
         }
         let group = &layer.group;
-        let mut refits = Vec::with_capacity(values.len());
-        for (consumer, values) in group.consumers.iter().zip(values) {
-            let known = original.values(original.input_of(consumer));
-            let target = original.units(consumer, group.units, known, group.units)?;
-            let own;
-            let source = if config.closed_loop {
-                values
-            } else {
-                own = of_units(known, group.units, kept);
-                &own
-            };
-            let source = original.units(consumer, group.units, source, kept.len())?;
+        let mut refits = Vec::with_capacity(now.len());
+        for (consumer, now) in group.consumers.iter().zip(now) {
+            let now = config.closed_loop.then_some(now);
             let name = &self.network.node(consumer.node).name;
-            if !source.are_finite() {
+            let Some(joint) = original.statistics.joint(consumer, group.units, kept, now)? else {
                 return Ok(Err(Some(format!("what '{name}' reads is no longer finite"))));
-            }
+            };
             let Some(outgoing) = original.outgoing(consumer, group.units) else { continue };
-            let refit = refit(&outgoing, &target, &source, kept, config.regularisation, poll)?;
+            let refit = refit(&outgoing, &joint, kept, config.regularisation, poll)?;
             if !self.fits(consumer, &refit) {
                 let problem = format!("the refitted weights of '{name}' do not fit into float32");
                 return Ok(Err(Some(problem)));
@@ -182,29 +175,6 @@ impl Prefix {
             }
         }
     }
-}
-
-/// The values of the elements that belong to kept units.
-fn of_units(values: &Array2<f32>, units: usize, kept: &[usize]) -> Array2<f32> {
-    let blocks = 0..values.ncols() / units;
-    let elements: Vec<usize> =
-        blocks.flat_map(|block| kept.iter().map(move |&unit| block * units + unit)).collect();
-    // A selection of columns comes out column by column; samples are kept row by row.
-    values.select(Axis(1), &elements).as_standard_layout().into_owned()
-}
-
-/// Sum over the last axis of the mean squared difference, and of the variance of `before`.
-fn error_and_variance(before: &Array2<f32>, after: &Array2<f32>, width: usize) -> (f64, f64) {
-    let (rows, width) = (before.len() / width.max(1), width.max(1));
-    let shaped = |values: &Array2<f32>| -> Option<Array2<f64>> {
-        let view: ArrayView2<'_, f32> = values.view().into_shape_with_order((rows, width)).ok()?;
-        Some(view.mapv(f64::from))
-    };
-    let (Some(before), Some(after)) = (shaped(before), shaped(after)) else { return (0.0, 0.0) };
-    let error = (&after - &before).mapv(|gap| gap * gap).sum() / rows as f64;
-    let means = before.mean_axis(Axis(0)).unwrap_or_else(|| Array1::zeros(width));
-    let variance = (&before - &means).mapv(|gap| gap * gap).sum() / rows as f64;
-    (error, variance)
 }
 
 #[expect(clippy::cast_possible_truncation)] // Keras stores f32: the rounding is the point

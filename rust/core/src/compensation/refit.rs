@@ -3,7 +3,7 @@
 use ndarray::{Array1, Array2};
 
 use super::cholesky::Regularised;
-use super::moments::Units;
+use super::moments::Joint;
 use super::outgoing::Outgoing;
 use crate::error::{Poll, Result};
 
@@ -75,16 +75,14 @@ pub(super) struct Refit {
 /// Fit the kept units' activations in the pruned network to all units' in the original one.
 pub(super) fn refit(
     outgoing: &Outgoing,
-    original: &Units<'_>,
-    pruned: &Units<'_>,
+    joint: &Joint,
     kept: &[usize],
     how: Regularisation,
     poll: &mut Poll<'_>,
 ) -> Result<Refit> {
     poll.check()?;
-    let (cross, covariance) = (original.covariance_with(pruned), pruned.covariance());
-    let found = coefficients(&cross, &covariance, kept, how, poll)?;
-    let gaps = original.means() - &pruned.means().dot(&found.values.t());
+    let found = coefficients(&joint.cross, &joint.covariance, kept, how, poll)?;
+    let gaps = &joint.means - &joint.kept_means.dot(&found.values.t());
     Ok(Refit {
         kernel: outgoing.refitted(&found.values),
         shift: outgoing.shift(&gaps),
