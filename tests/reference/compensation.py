@@ -93,6 +93,11 @@ def coefficients(target: Array, known: Array, ridge: float, towards: Array) -> A
     return np.asarray(towards + np.linalg.solve(with_ridge(covariance, ridge), rest.T).T)
 
 
+def coefficients_of(cross: Array, covariance: Array, ridge: float) -> Array:
+    """Return the ridge regression by covariances: of all units (rows) and kept ones (columns)."""
+    return np.asarray(np.linalg.solve(with_ridge(covariance, ridge), cross.T).T)
+
+
 def refit(
     original: Graph,
     pruned: Graph,
