@@ -12,9 +12,10 @@ import nnprune
 import numpy as np
 import pytest
 from nnprune import cli
+from nnprune.keras_io.fingerprints import model_sha256
 
 DIGITS = Path(str(resources.files("nnprune") / "demo_files" / "digits.keras"))
-FAST = ["--compensation", "least-squares", "--source", "leaves", "--samples", "300"]
+FAST = ["--compensation", "least-squares", "--source", "box", "--samples", "300"]
 Capture = pytest.CaptureFixture[str]
 
 
@@ -33,7 +34,7 @@ def test_least_squares_is_that_of_the_library(tmp_path: Path, capsys: Capture) -
     captured = capsys.readouterr()
     assert captured.err == ""
     assert "compensated by least squares on 300 synthetic inputs" in captured.out
-    rule = nnprune.LeastSquares(source="leaves", samples=300)
+    rule = nnprune.LeastSquares(source="box", samples=300)
     assert same_weights(small, nnprune.prune(DIGITS, target=0.5, compensation=rule).model)
 
 
@@ -44,7 +45,7 @@ def test_several_targets_become_several_files(tmp_path: Path, capsys: Capture) -
     names = ["small-30.keras", "small-50.keras", "small-72.5.keras"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert [one["target"] for one in told] == [0.3, 0.5, 0.725]
-    rule = nnprune.LeastSquares(source="leaves", samples=300)
+    rule = nnprune.LeastSquares(source="box", samples=300)
     for name, one in zip(names, told, strict=True):
         alone = nnprune.prune(DIGITS, target=one["target"], compensation=rule)
         assert same_weights(tmp_path / name, alone.model)
@@ -130,3 +131,24 @@ def test_errors_are_one_line(
     for word in words:
         assert word in captured.err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_compensates_every_cell(tmp_path: Path, capsys: Capture) -> None:
+    journal = tmp_path / "sweep.jsonl"
+    grid = ["sweep", DIGITS, "--targets", "0.3,0.6", "--jobs", 1, "--journal", journal, "--json"]
+    found = {}
+    for rule in ("sum", "least-squares"):
+        capsys.readouterr()
+        more = ["--compensation", rule]
+        status = cli.run([str(one) for one in (*grid, *more)])
+        if rule == "least-squares":  # the journal is of another sweep
+            assert status != 0
+            assert "compensation" in capsys.readouterr().err
+            journal.unlink()
+            assert cli.run([str(one) for one in (*grid, *more)]) == 0
+        found[rule] = json.loads(capsys.readouterr().out)
+    methods = {cell["method"]["name"] for cell in found["least-squares"]["cells"] if cell["method"]}
+    assert methods == {"elimination"}
+    alone = nnprune.prune(DIGITS, target=0.3, compensation="least_squares")
+    cell = next(one for one in found["least-squares"]["cells"] if one["target"] == 0.3)
+    assert cell["weights_sha256"] == model_sha256(alone.model, {})

@@ -18,7 +18,7 @@ from nnprune.keras_io.fingerprints import model_sha256
 from numpy.typing import NDArray
 
 DIGITS = Path(str(resources.files("nnprune") / "demo_files" / "digits.keras"))
-FAST = LeastSquares(source="leaves", samples=400)
+FAST = LeastSquares(source="box", samples=400)
 layers = keras.layers
 
 
@@ -70,7 +70,7 @@ def test_a_few_unlabelled_inputs_help(digits: Any) -> None:
     assert free.compensation.sha256 is None
 
 
-@pytest.mark.parametrize("rule", [LeastSquares(source="leaves", samples=300), Scaled()])
+@pytest.mark.parametrize("rule", [LeastSquares(source="box", samples=300), Scaled()])
 @pytest.mark.parametrize("method", [Annealing(), Greedy(), OneShot()])
 def test_units_stay_as_without_compensation(rule: Any, method: Any) -> None:
     if isinstance(rule, LeastSquares) and isinstance(method, Annealing):
@@ -100,7 +100,7 @@ def test_scaling_names_delegates_and_least_squares_none() -> None:
         ("sum", None),
         ("scaled", Greedy()),
         (FAST, None),
-        (LeastSquares(source="leaves", samples=300, moves=50, chains=2), Annealing()),
+        (LeastSquares(source="box", samples=300, moves=50, chains=2), Annealing()),
     ],
 )
 def test_several_sizes_are_those_of_single_runs(rule: Any, method: Any) -> None:
@@ -130,7 +130,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
 
 
 def test_a_search_lowers_the_loss_and_tells_its_moves() -> None:
-    rule = LeastSquares(source="leaves", samples=400, moves=400, chains=2)
+    rule = LeastSquares(source="box", samples=400, moves=400, chains=2)
     searched = nnprune.prune(DIGITS, target=0.6, compensation=rule)
     assert searched.method == Annealing()
     assert all(fit.moves >= 400 for fit in searched.compensation.layers)
@@ -146,7 +146,7 @@ def test_the_result_tells_all_of_it() -> None:
     told = json.loads(result.to_json())
     compensation = told["compensation"]
     assert compensation["options"]["name"] == "least_squares"
-    assert compensation["options"]["source"]["name"] == "leaves"
+    assert compensation["options"]["source"]["name"] == "box"
     assert compensation["options"]["ridge"] == 1e-2
     assert compensation["samples"] == 400
     assert set(compensation["seconds"]) == {"inputs", "fit"}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from nnprune.keras_io.opened import input_box_of, open_model
 from nnprune.synthetic.draw import draw
 
 DIGITS = Path(str(resources.files("nnprune") / "demo_files" / "digits.keras"))
-FAST = LeastSquares(source="leaves", samples=300)
+FAST = LeastSquares(source="box", samples=300)
 layers = keras.layers
 
 
@@ -105,6 +108,24 @@ def test_an_interrupted_restart_leaves_no_thread_behind(monkeypatch: Any) -> Non
     monkeypatch.setattr("nnprune.judge.Judge.agreement", interrupted)
     with pytest.raises(KeyboardInterrupt):
         nnprune.prune(DIGITS, target=0.6, restarts=3)
+    assert not [one for one in threading.enumerate() if one.name.startswith("nnprune")]
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_an_endless_search_can_be_interrupted(restarts: int) -> None:
+    """By Ctrl-C, also where it runs in threads that no signal reaches."""
+    rule = LeastSquares(source="box", samples=300, search_seconds=600.0)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(4.0, os.kill, [os.getpid(), signal.SIGINT])
+    started = time.monotonic()
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            nnprune.prune(DIGITS, target=0.6, compensation=rule, restarts=restarts)
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, previous)
+    assert time.monotonic() - started < 60.0
     assert not [one for one in threading.enumerate() if one.name.startswith("nnprune")]
 
 

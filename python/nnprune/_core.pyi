@@ -470,6 +470,7 @@ def compensate(
     images: Sequence[tuple[int, int, int] | None] | None = None,
     correlation: float = 0.0,
     on_layer: Callable[[float | None, dict[str, Any]], object] | None = None,
+    on_search: Callable[[int], bool | None] | None = None,
 ) -> list[Compensation]:
     """Prune to several sizes and refit what reads the removed units by least squares.
 
@@ -534,6 +535,8 @@ def compensate(
         As in `gaussian_moments`.
     on_layer : callable, optional
         Called with the target and the layer's entry of `layers` once it is refitted.
+    on_search : callable, optional
+        Called every now and then with the moves that a search has made; False ends that search.
 
     Returns
     -------

@@ -141,7 +141,7 @@ class PruningResult:
     trusted : bool
         Whether the checks of an unknown file were skipped (`trust=True`).
     engine_seconds : float
-        CPU time of the engine.
+        CPU time of the engine; of all seeds, and of all sizes that were fitted together.
     evaluation_seconds : float
         CPU time of the evaluations after each epoch.
     original_evaluation : EpochEvaluation or None

@@ -41,8 +41,12 @@ def sweep(
     ],
     seeds: Annotated[list[str] | None, typer.Option(help="Seeds, as 0-9 or 1,2,5.")] = None,
     methods: Annotated[
-        list[str] | None, typer.Option(help="annealing, greedy, one-shot; annealing by default.")
+        list[str] | None,
+        typer.Option(help="annealing, greedy, one-shot or elimination; as for prune by default."),
     ] = None,
+    compensation: Annotated[
+        str, typer.Option(help="sum (the paper's), scaled or least-squares.")
+    ] = "sum",
     evaluate: Annotated[
         str | None,
         typer.Option(
@@ -95,12 +99,14 @@ def sweep(
 
     if report is not None:
         check_output(report, overwrite=overwrite, suffixes=(".html", ".htm"))
+    chosen = names_of(methods) or None
     try:
         found = run_sweep(
             model,
             targets=[fraction_of("targets", word) for word in names_of(targets) or ()],
             seeds=_seeds(seeds),
-            methods=[_method(name) for name in names_of(methods) or ("annealing",)],
+            methods=chosen if chosen is None else [_method(name) for name in chosen],
+            compensation=compensation.replace("-", "_"),
             evaluate=evaluate,
             scale=None if scale is None else fraction_of("scale", scale),
             offset=offset,
@@ -155,5 +161,5 @@ def _method(name: str) -> Method:
         return method_named(name)()
     except KeyError:
         raise ConfigError(
-            f"--methods: expected annealing, greedy or one-shot, got '{name}'"
+            f"--methods: expected annealing, greedy, one-shot or elimination, got '{name}'"
         ) from None

@@ -104,6 +104,11 @@ def _compensated(
         if watchers.halted.is_set():
             raise _Halted
 
+    def on_search(_: int) -> bool:
+        if watchers.halted.is_set():
+            raise _Halted
+        return True
+
     return _core.compensate(
         job.network,
         feeds,
@@ -114,6 +119,7 @@ def _compensated(
         kept=kept,
         seed=seed,
         on_layer=on_layer,
+        on_search=on_search,
         **_rule(job),
     )
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nnprune._core import __version__
 from nnprune.attacks.options import Attack
+from nnprune.compensation import Compensation
 from nnprune.errors import DataError, ModelError, OutputError
 from nnprune.keras_io.fingerprints import model_sha256
 from nnprune.keras_io.wording import one_line
@@ -50,7 +51,7 @@ class Job:
         Their fingerprint.
     attacks : tuple of Attack
         The attacks to run on every model.
-    step, outgoing, input_bounds, layers, exclude
+    step, outgoing, compensation, input_bounds, layers, exclude
         Options of `prune`.
     trust : bool
         Whether the file is opened although it could run code.
@@ -70,6 +71,7 @@ class Job:
     attacks: tuple[Attack, ...]
     step: float
     outgoing: str
+    compensation: Compensation
     input_bounds: Any
     layers: tuple[str, ...] | None
     exclude: tuple[str, ...] | None
@@ -220,6 +222,7 @@ def _pruned(job: Job, point: GridPoint, bench: Workbench) -> PruningResult:
         layers=job.layers,
         exclude=job.exclude,
         outgoing=job.outgoing,
+        compensation=job.compensation,
         seed=point.seed,
     )
 

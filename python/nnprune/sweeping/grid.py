@@ -8,8 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from nnprune.compensation import Compensation
 from nnprune.errors import ConfigError
-from nnprune.options import Annealing, Greedy, Method, OneShot, method_named, method_to_dict
+from nnprune.options import (
+    Annealing,
+    Elimination,
+    Greedy,
+    Method,
+    OneShot,
+    method_named,
+    method_to_dict,
+)
 from nnprune.pruning.checks import check_options
 
 __all__ = ["ORIGINAL", "GridPoint", "grid_of", "method_from_dict", "method_label"]
@@ -25,7 +34,7 @@ class GridPoint:
         Fraction of each layer's units to remove; 0 for the original.
     seed : int or None
         Seed of the random stream; None for the original.
-    method : Annealing, Greedy, OneShot or None
+    method : Annealing, Greedy, OneShot, Elimination or None
         How pairs are chosen; None for the original.
     """
 
@@ -57,6 +66,7 @@ def grid_of(
     *,
     step: float,
     outgoing: str,
+    compensation: Compensation | None = None,
 ) -> list[GridPoint]:
     """List the prunings of a grid: by method, then target, then seed.
 
@@ -64,7 +74,7 @@ def grid_of(
     ----------
     targets, seeds, methods : iterable
         What to combine.
-    step, outgoing
+    step, outgoing, compensation
         What all prunings share, to be checked, too.
 
     Raises
@@ -77,7 +87,14 @@ def grid_of(
     for method in chosen[2]:
         for target in chosen[0]:
             for seed in chosen[1]:
-                check_options(target=target, step=step, method=method, outgoing=outgoing, seed=seed)
+                check_options(
+                    target=target,
+                    step=step,
+                    method=method,
+                    outgoing=outgoing,
+                    seed=seed,
+                    compensation=compensation,
+                )
                 points.append(GridPoint(target=float(target), seed=int(seed), method=method))
     for name, values in zip(("targets", "seeds", "methods"), chosen, strict=True):
         for value in values:
@@ -114,7 +131,9 @@ def method_from_dict(values: Mapping[str, Any]) -> Method:
 
 
 def _listed(name: str, values: Any) -> list[Any]:
-    if isinstance(values, str | Annealing | Greedy | OneShot) or not isinstance(values, Iterable):
+    if isinstance(values, str | Annealing | Greedy | OneShot | Elimination) or not isinstance(
+        values, Iterable
+    ):
         raise ConfigError(f"{name}: expected a list, got {values!r}")
     listed: Sequence[Any] = list(values)
     if not listed:

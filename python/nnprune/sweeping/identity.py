@@ -34,6 +34,7 @@ def identity(
     attacks: Sequence[Mapping[str, Any]],
     step: float,
     outgoing: str,
+    compensation: Mapping[str, Any],
     input_box: Mapping[str, Any],
     layers: Sequence[str] | None,
     exclude: Sequence[str] | None,
@@ -44,7 +45,7 @@ def identity(
     ----------
     model, data : str
         SHA-256 of the model and of the samples.
-    scale, offset, attacks, step, outgoing, input_box, layers, exclude
+    scale, offset, attacks, step, outgoing, compensation, input_box, layers, exclude
         The options, as JSON has them.
     """
     return {
@@ -56,6 +57,7 @@ def identity(
         "attacks": [dict(attack) for attack in attacks],
         "step": float(step),
         "outgoing": outgoing,
+        "compensation": dict(compensation),
         "input_box": dict(input_box),
         "layers": None if layers is None else list(layers),
         "exclude": None if exclude is None else list(exclude),

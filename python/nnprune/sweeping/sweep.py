@@ -15,12 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from nnprune import _core
 from nnprune._core import __version__
 from nnprune.attacks.options import Attack
+from nnprune.compensation import Compensation, compensation_of, compensation_to_dict
 from nnprune.errors import OutputError
 from nnprune.keras_io.fingerprints import model_sha256
 from nnprune.keras_io.save import check_output, write_atomically
 from nnprune.keras_io.wording import reason_of, shown_path
-from nnprune.options import Annealing, Method, OneShot, method_to_dict
+from nnprune.options import Method, OneShot, method_to_dict
 from nnprune.progress import counter
+from nnprune.pruning.checks import method_or_default
 from nnprune.pruning.layers import chosen_layers, units_to_remove
 from nnprune.supervision import Floors, Supervision
 from nnprune.sweeping.cell import Job, Outcome, keep_workbench, keras_file
@@ -50,7 +52,8 @@ def sweep(
     *,
     targets: Iterable[float],
     seeds: Iterable[int] = (0,),
-    methods: Iterable[Method] = (Annealing(),),
+    methods: Iterable[Method] | None = None,
+    compensation: str | Compensation = "sum",
     evaluate: Any = None,
     scale: float | None = None,
     offset: float | None = None,
@@ -78,8 +81,10 @@ def sweep(
         Fractions of each layer's units to remove.
     seeds : iterable of int, default (0,)
         Seeds of the random stream.
-    methods : iterable of Annealing, Greedy or OneShot, default (Annealing(),)
-        How pairs are chosen.
+    methods : iterable of Annealing, Greedy, OneShot or Elimination, optional
+        How pairs, or with least squares units, are chosen; by default the one that `prune` takes.
+    compensation : {"sum", "scaled", "least_squares"}, Sum, Scaled or LeastSquares, default "sum"
+        As for `prune`, the same for all cells.
     evaluate : path, pair or mapping, optional
         Labelled samples: the path of an `.npz` file or of a folder of images, which must be good
         on every machine that works, or a pair `(x, y)` of arrays, which are sent with every cell
@@ -145,7 +150,11 @@ def sweep(
     add in another order on another number of threads or another processor, which at worst changes
     a sample at the edge of a decision.
     """
-    points = grid_of(targets, seeds, methods, step=step, outgoing=outgoing)
+    rule = compensation_of(compensation)
+    chosen_methods = (method_or_default(None, rule),) if methods is None else methods
+    points = grid_of(
+        targets, seeds, chosen_methods, step=step, outgoing=outgoing, compensation=rule
+    )
     crew = crew_of(jobs)
     if journal is not None:
         check_output(journal, overwrite=True, suffixes=None)
@@ -167,6 +176,7 @@ def sweep(
         attacks=attacks_to_dicts(bench.attacks),
         step=step,
         outgoing=outgoing,
+        compensation=compensation_to_dict(rule),
         input_box=box_to_dict(bench.box),
         layers=layers,
         exclude=exclude,
@@ -180,6 +190,7 @@ def sweep(
         attacks=chosen_attacks,
         step=step,
         outgoing=outgoing,
+        compensation=rule,
         input_bounds=None if input_bounds is None else _ends(bench),
         layers=None if layers is None else tuple(layers),
         exclude=None if exclude is None else tuple(exclude),

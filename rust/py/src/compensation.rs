@@ -1,6 +1,7 @@
 //! `compensate` and its result, and its steps by themselves.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nnprune_core::compensation::{
@@ -145,9 +146,26 @@ fn has_time(started: Instant, budget: Option<Duration>, progress: SearchProgress
     budget.is_none_or(|budget| started.elapsed() < budget.mul_f64(share.min(1.0)))
 }
 
+/// Call a callback, unless there is none or one has raised before; whether work goes on.
+fn called(
+    callback: Option<&Py<PyAny>>,
+    raised: &Mutex<Option<PyErr>>,
+    call: impl FnOnce(Python<'_>, &Py<PyAny>) -> PyResult<bool>,
+) -> bool {
+    let Some(callback) = callback else { return true };
+    let mut raised = raised.lock().unwrap_or_else(PoisonError::into_inner);
+    if raised.is_some() {
+        return false;
+    }
+    Python::attach(|py| call(py, callback)).unwrap_or_else(|error| {
+        *raised = Some(error);
+        false
+    })
+}
+
 /// Prune with compensation; see `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (original, feeds=None, *, layers, targets, allocation, width_multiple, ridge, closed_loop, selection, seed, rule="least_squares", threshold=0.45, selection_ridge=1e-3, logit_metric=true, towards="zero", kept=None, metrics=None, lower=None, upper=None, images=None, correlation=0.0, on_layer=None))]
+#[pyo3(signature = (original, feeds=None, *, layers, targets, allocation, width_multiple, ridge, closed_loop, selection, seed, rule="least_squares", threshold=0.45, selection_ridge=1e-3, logit_metric=true, towards="zero", kept=None, metrics=None, lower=None, upper=None, images=None, correlation=0.0, on_layer=None, on_search=None))]
 #[expect(clippy::too_many_arguments)] // Python keywords
 pub(crate) fn compensate(
     py: Python<'_>,
@@ -173,6 +191,7 @@ pub(crate) fn compensate(
     images: Option<Vec<Axes>>,
     correlation: f64,
     on_layer: Option<Py<PyAny>>,
+    on_search: Option<Py<PyAny>>,
 ) -> PyResult<Vec<Compensation>> {
     let (mut selection, budget) = parse_selection(&selection)?;
     if let Some(kept) = kept {
@@ -204,18 +223,25 @@ pub(crate) fn compensate(
         (None, Some(prior)) => Source::Moments(prior),
         _ => return Err(config("feeds: expected either samples, or lower and upper".into())),
     };
-    let mut raised: Option<PyErr> = None;
+    let raised = Mutex::new(None);
     let mut tell = |target: Option<f64>, fit: &LayerFit| {
-        let (Some(callback), None) = (&on_layer, &raised) else { return };
-        raised = Python::attach(|py| callback.call1(py, (target, entry(py, fit)?)).map(drop)).err();
+        called(on_layer.as_ref(), &raised, |py, callback| {
+            callback.call1(py, (target, entry(py, fit)?)).map(|_| true)
+        });
     };
     let started = Instant::now();
-    let mut keeps_searching = |progress| has_time(started, budget, progress);
+    let mut keeps_searching = |progress: SearchProgress| {
+        has_time(started, budget, progress)
+            && called(on_search.as_ref(), &raised, |py, callback| {
+                let answer = callback.call1(py, (progress.moves,))?;
+                Ok(answer.is_none(py) || answer.is_truthy(py)?)
+            })
+    };
     let done = enter(py, |poll| {
         let observer = Observer { on_layer: &mut tell, keeps_searching: &mut keeps_searching };
         driver::compensate(&original.0, source, &valid, poll, observer)
     });
-    match raised {
+    match raised.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
         None => Ok(done?.into_iter().map(Compensation).collect()),
     }
