@@ -11,10 +11,12 @@ import keras
 import nnprune
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from keras_helpers import randomize
 from nnprune import Annealing, Elimination, Greedy, LeastSquares, OneShot, Polish, Scaled
 from nnprune.errors import ConfigError, NothingToPruneError
 from nnprune.keras_io.fingerprints import model_sha256
+from nnprune.report.schema import load_schema
 from numpy.typing import NDArray
 
 DIGITS = Path(str(resources.files("nnprune") / "demo_files" / "digits.keras"))
@@ -162,6 +164,18 @@ def test_the_result_tells_all_of_it() -> None:
     text = result.summary()
     assert "compensated by least squares on 400 synthetic inputs" in text
     assert "of 4,000 synthetic inputs are classified as by the original" in text
+
+
+@pytest.mark.parametrize("options", [{"compensation": FAST}, {"min_agreement": 0.1}])
+def test_an_evaluation_takes_the_record_and_its_schema_knows_it(
+    options: dict[str, Any], digits: Any, tmp_path: Path
+) -> None:
+    result = nnprune.prune(DIGITS, target=0.4, **options)
+    document = nnprune.evaluate(
+        result, *digits, original=DIGITS, attacks=(), pruning=result.to_dict()
+    )
+    Draft202012Validator(load_schema()).validate(document.document)
+    assert document.save_report(tmp_path / "report.html").exists()
 
 
 def test_the_default_is_the_paper_and_says_so() -> None:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from nnprune.compensation import Polish, polish_to_dict
 from nnprune.compensation_trace import PolishTrace
 from nnprune.errors import ConfigError
-from nnprune.gradients import check_backend
 from nnprune.judge import judgeable
 from nnprune.keras_io.input_box import InputBox
 from nnprune.keras_io.opened import OpenedModel, open_model
@@ -42,6 +41,7 @@ def check_polishable(opened: OpenedModel, polish: Polish) -> None:
     BackendError
         The Keras backend cannot differentiate.
     """
+    from nnprune.gradients import check_backend
     from nnprune.keras_io.logits import logits_model
 
     check_backend()
