@@ -76,7 +76,7 @@ def test_unlabelled_inputs_come_from_a_file(suffix: str, tmp_path: Path, capsys:
     given = ["--representative-inputs", path]
     assert run("-o", small, "--target", "0.5", *FAST[:2], *given, "--json") == 0
     told = json.loads(capsys.readouterr().out)["compensation"]
-    assert (told["inputs"], told["samples"]) == ("representative", 32)
+    assert (told["inputs"], told["given"]) == ("representative", 32)
 
 
 def test_every_option_reaches_the_library(tmp_path: Path, capsys: Capture) -> None:

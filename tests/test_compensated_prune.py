@@ -66,9 +66,11 @@ def test_a_few_unlabelled_inputs_help(digits: Any) -> None:
         for given in (None, digits[0][:64])
     )
     assert accuracy(fed.model, digits) > accuracy(free.model, digits)
-    assert (fed.compensation.inputs, fed.compensation.samples) == ("representative", 64)
+    assert (fed.compensation.inputs, fed.compensation.given) == ("representative", 64)
+    assert fed.compensation.samples == 400
     assert len(fed.compensation.sha256 or "") == 64
     assert (free.compensation.inputs, free.compensation.samples) == ("synthetic", 400)
+    assert free.compensation.given is None
     assert free.compensation.sha256 is None
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nnprune.certification.verify import Verification as Verification
     from nnprune.certification.verify import verify as verify
     from nnprune.compensation import LeastSquares as LeastSquares
+    from nnprune.compensation import Moments as Moments
     from nnprune.compensation import Polish as Polish
     from nnprune.compensation import Scaled as Scaled
     from nnprune.compensation import Sum as Sum
@@ -55,6 +56,7 @@ _HOMES = {
     "Scaled": "nnprune.compensation",
     "Polish": "nnprune.compensation",
     "LeastSquares": "nnprune.compensation",
+    "Moments": "nnprune.compensation",
     "Annealing": "nnprune.options",
     "AutoPGD": "nnprune.attacks.options",
     "Certificate": "nnprune.certification.certificate",
@@ -96,6 +98,7 @@ __all__ = [
     "Greedy",
     "Inspection",
     "LeastSquares",
+    "Moments",
     "OneShot",
     "Polish",
     "Properties",

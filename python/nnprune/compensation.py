@@ -14,6 +14,7 @@ from nnprune.synthetic.sources import DEFAULT, Source, source_named, source_to_d
 __all__ = [
     "Compensation",
     "LeastSquares",
+    "Moments",
     "Polish",
     "Scaled",
     "Sum",
@@ -24,6 +25,7 @@ __all__ = [
     "require_count",
     "require_number",
     "source_of",
+    "statistics_of",
 ]
 
 
@@ -54,13 +56,35 @@ class Scaled:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moments:
+    """No inputs at all: means and covariances of units as if all were Gaussian, from the input box.
+
+    For networks of dense layers. A BatchNormalization gives its units the mean and variance that it
+    has stored (Nagel et al., ICCV 2019), which is what makes these moments worth having;
+    activations have exact means and variances, and covariances by the series of Wright, Nakahira
+    and Moura (AISTATS 2024).
+
+    Attributes
+    ----------
+    correlation : float, default 0
+        Pixels over which the correlation of an image's elements falls to 1/e, in [0, 1000]; 0 for
+        none.
+    """
+
+    name: ClassVar[str] = "moments"
+
+    correlation: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeastSquares:
     """Every removed unit re-expressed by all that are kept, folded into the next layers' weights.
 
     Attributes
     ----------
-    source : str or a source of `nnprune.synthetic`, optional
-        Where the inputs come from that the fit is made on; not read with `representative_inputs`.
+    source : str, Moments or a source of `nnprune.synthetic`, optional
+        Where the inputs come from that the fit is made on, or "moments" for a fit without any; not
+        read with `representative_inputs`.
     samples : int, default 4000
         Number of these inputs.
     ridge : float, default 1e-2
@@ -89,7 +113,7 @@ class LeastSquares:
 
     name: ClassVar[str] = "least_squares"
 
-    source: str | Source = DEFAULT
+    source: str | Moments | Source = DEFAULT
     samples: int = 4000
     ridge: float = 1e-2
     selection_ridge: float = 1e-3
@@ -220,11 +244,33 @@ def source_of(given: object) -> Source:
     return given
 
 
+def statistics_of(given: object) -> Moments | Source:
+    """Return what least squares is fitted on: moments, or a source of inputs.
+
+    Raises
+    ------
+    ConfigError
+        It is none, or a parameter is out of range.
+    """
+    if given == Moments.name:
+        return Moments()
+    if isinstance(given, Moments):
+        pixels = "a number of pixels in [0, 1000]"
+        require_number("moments: correlation", given.correlation, pixels, 0.0, 1000.0)
+        return given
+    return source_of(given)
+
+
 def compensation_to_dict(compensation: Compensation) -> dict[str, Any]:
     """Return the rule's name and parameters, as JSON has them."""
     plain = {"name": compensation.name, **asdict(compensation)}
     if isinstance(compensation, LeastSquares):
-        plain["source"] = source_to_dict(source_of(compensation.source))
+        source = statistics_of(compensation.source)
+        plain["source"] = (
+            {"name": source.name, **asdict(source)}
+            if isinstance(source, Moments)
+            else source_to_dict(source)
+        )
     return plain
 
 
@@ -261,7 +307,7 @@ def require_number(name: str, value: object, expected: str, least: float, most: 
 
 
 def _check_least_squares(given: LeastSquares) -> None:
-    source_of(given.source)
+    statistics_of(given.source)
     require_count("samples", given.samples, least=2)
     for option in ("ridge", "selection_ridge"):
         value = getattr(given, option)

@@ -48,10 +48,12 @@ class CompensationTrace:
     ----------
     options : mapping
         The rule's name and parameters.
-    inputs : {"synthetic", "representative"} or None
+    inputs : {"synthetic", "representative", "moments"} or None
         What least squares was fitted on; None for the other rules.
     samples : int
         How many inputs.
+    given : int or None
+        How many representative inputs these were made of.
     sha256 : str or None
         Fingerprint of representative inputs.
     seed : int or None
@@ -69,6 +71,7 @@ class CompensationTrace:
     options: Mapping[str, Any]
     inputs: str | None = None
     samples: int = 0
+    given: int | None = None
     sha256: str | None = None
     seed: int | None = None
     remarks: tuple[str, ...] = ()

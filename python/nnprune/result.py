@@ -276,6 +276,10 @@ class PruningResult:
         trace = self.compensation
         if trace.name != "sum":
             on = f" on {trace.samples:,} {trace.inputs} inputs" if trace.inputs else ""
+            if trace.inputs == "moments":
+                on = " on the moments that the input box gives"
+            if trace.given is not None and trace.given < trace.samples:
+                on = f" on {trace.samples:,} inputs made of {trace.given:,} representative ones"
             lines.append(f"compensated by {trace.name.replace('_', ' ')}{on}")
         lines += [f"  {layer}: summed instead, {why}" for layer, why in trace.fallbacks.items()]
         lines += [f"  {remark}" for remark in trace.remarks]

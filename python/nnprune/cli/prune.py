@@ -29,7 +29,8 @@ from nnprune.options import Annealing, Greedy, Method, method_named
 
 __all__ = ["prune"]
 
-_SOURCES = "gradient, leaves, smooth, near_zero, first_layer, convex or box."
+_SOURCES = "gradient, leaves, smooth, near_zero, first_layer, convex, box or "
+_SOURCES += "moments (no inputs at all: for dense layers)."
 
 
 def prune(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnprune import _core
-from nnprune.compensation import Compensation, LeastSquares, source_of
+from nnprune.compensation import Compensation, LeastSquares, Moments, statistics_of
 from nnprune.compensation_trace import CompensationTrace
 from nnprune.judge import Judge
 from nnprune.keras_io.opened import OpenedModel
@@ -72,10 +72,10 @@ class Job:
         return self.opened.graph.network
 
     @property
-    def source(self) -> Source:
-        """Where synthetic inputs come from."""
+    def source(self) -> Moments | Source:
+        """Where synthetic inputs come from, or what takes their place."""
         rule = self.compensation
-        return source_of(rule.source) if isinstance(rule, LeastSquares) else DEFAULT
+        return statistics_of(rule.source) if isinstance(rule, LeastSquares) else DEFAULT
 
 
 @dataclass(kw_only=True, eq=False)

@@ -11,9 +11,9 @@ from nnprune.compensation import Polish, source_of
 from nnprune.judge import has_images, stream
 from nnprune.keras_io.input_box import InputBox
 from nnprune.keras_io.opened import OpenedModel
+from nnprune.pruning.derived import led, repeated
 from nnprune.pruning.job import Job
 from nnprune.synthetic.draw import draw
-from nnprune.synthetic.scene import Scene
 from nnprune.synthetic.sources import (
     ConvexCombinations,
     DeadLeaves,
@@ -33,9 +33,6 @@ _HELD_OUT = 10
 # Of what is made of unlabelled inputs: these themselves, and pairs of them mixed.
 _THEMSELVES = 1 / 2
 _MIXED = 1 / 8
-# From real inputs it is not far to others: half as many steps, half as long.
-_STEPS = 5
-_STEP_SIZE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,39 +98,10 @@ def _made_of(job: Job, given: Array, count: int, random: np.random.Generator) ->
     """Make many inputs of a few: as they are, mixed in pairs, and led towards classes."""
     themselves = int(_THEMSELVES * count)
     mixed = int(_MIXED * count)
-    parts = [_repeated(given, themselves, random)]
-    pairs = [_repeated(given, mixed, random) for _ in range(2)]
+    parts = [repeated(given, themselves, random)]
+    pairs = [repeated(given, mixed, random) for _ in range(2)]
     weight = random.random((mixed, *[1] * (given.ndim - 1)), np.float32)
     parts.append(weight * pairs[0] + (1 - weight) * pairs[1])
-    rest = _repeated(given, count - themselves - mixed, random)
-    parts.append(rest if job.opened.graph.opaque else _led(job, rest, random))
+    rest = repeated(given, count - themselves - mixed, random)
+    parts.append(led(job.opened, job.box, [rest], random)[0])
     return np.concatenate(parts)
-
-
-def _repeated(given: Array, count: int, random: np.random.Generator) -> Array:
-    """Return each about as often, in random order."""
-    rounds = -(-count // len(given))
-    order = np.concatenate([random.permutation(len(given)) for _ in range(max(rounds, 1))])
-    chosen: Array = given[order[:count]]
-    return chosen
-
-
-def _led(job: Job, starts: Array, random: np.random.Generator) -> Array:
-    """Take gradient steps towards random classes."""
-    sides = Scene.of(job.network, job.box).sides
-    images = [side.image for side in sides]
-    ascent = GradientFound().ascent(images=any(image is not None for image in images))
-    found: Array = job.network.invert(
-        {sides[0].name: starts},
-        job.box.lower,
-        job.box.upper,
-        images=images,
-        steps=_STEPS,
-        step_size=_STEP_SIZE * ascent.step_size,
-        vary_steps=ascent.vary_steps,
-        confidence=ascent.confidence,
-        temperature=ascent.temperature,
-        smoothing=ascent.smoothing,
-        seed=int(random.integers(2**63)),
-    )[0]
-    return found

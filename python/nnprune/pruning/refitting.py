@@ -52,10 +52,10 @@ def refit_to(job: Job, targets: Sequence[float], seed: int, watchers: Watchers) 
         seed=seed,
         purpose="fit",
     )
-    feeds = samples.feeds(job.opened)
+    statistics = samples.statistics(job.opened, job.box)
 
     def fit(fractions: Sequence[float]) -> list[_core.Compensation]:
-        return _fitted(job, feeds, fractions, seed, watchers)
+        return _fitted(job, statistics, fractions, seed, watchers)
 
     started = time.perf_counter()
     found: list[tuple[_core.Compensation | None, str]]
@@ -70,7 +70,7 @@ def refit_to(job: Job, targets: Sequence[float], seed: int, watchers: Watchers) 
 
 def _fitted(
     job: Job,
-    feeds: Mapping[str, NDArray[np.float32]],
+    statistics: Mapping[str, Any],
     fractions: Sequence[float],
     seed: int,
     watchers: Watchers,
@@ -78,21 +78,21 @@ def _fitted(
     """Refit to several sizes: what is the same for all is computed once where that changes none."""
     searched = isinstance(job.method, Annealing) and isinstance(job.compensation, LeastSquares)
     if isinstance(job.method, Elimination):
-        return _compensated(job, feeds, seed, watchers, targets=list(fractions))
+        return _compensated(job, statistics, seed, watchers, targets=list(fractions))
     found = []
     for fraction in fractions:
         if searched:
-            found += _compensated(job, feeds, seed, watchers, targets=[fraction])
+            found += _compensated(job, statistics, seed, watchers, targets=[fraction])
         else:
             kept = core_pruning(job, fraction, seed, job.method).kept
             given = {layer: units.tolist() for layer, units in kept.items()}
-            found += _compensated(job, feeds, seed, watchers, targets=[], kept=given)
+            found += _compensated(job, statistics, seed, watchers, targets=[], kept=given)
     return found
 
 
 def _compensated(
     job: Job,
-    feeds: Mapping[str, NDArray[np.float32]],
+    statistics: Mapping[str, Any],
     seed: int,
     watchers: Watchers,
     *,
@@ -111,7 +111,6 @@ def _compensated(
 
     return _core.compensate(
         job.network,
-        feeds,
         layers=[] if kept is not None else list(job.layers),
         targets=targets,
         allocation=job.allocation,
@@ -120,6 +119,7 @@ def _compensated(
         seed=seed,
         on_layer=on_layer,
         on_search=on_search,
+        **statistics,
         **_rule(job),
     )
 
@@ -221,6 +221,7 @@ def _run(
         options=compensation_to_dict(job.compensation),
         inputs=samples.kind,
         samples=samples.count,
+        given=None if job.representatives is None else len(job.representatives.arrays[0]),
         sha256=samples.sha256,
         seed=seed,
         remarks=samples.remarks,

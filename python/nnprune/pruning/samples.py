@@ -6,15 +6,19 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnprune.compensation import Moments
 from nnprune.judge import stream
 from nnprune.keras_io.input_box import InputBox
 from nnprune.keras_io.opened import OpenedModel
+from nnprune.pruning.derived import derived
 from nnprune.representatives import Representatives
 from nnprune.synthetic.draw import draw
+from nnprune.synthetic.scene import Scene
 from nnprune.synthetic.sources import Source
 
 __all__ = ["Samples", "samples_for"]
@@ -31,10 +35,12 @@ class Samples:
     ----------
     arrays
         The samples of every input, in the model's order.
-    kind : {"synthetic", "representative"}
-        Where they come from.
+    kind : {"synthetic", "representative", "moments"}
+        Where they come from; "moments" where there are none.
+    correlation
+        That of the moments of images, in pixels.
     seed
-        The seed of the stream they were drawn from; None for representative ones.
+        The seed of the stream they were drawn from.
     sha256
         The fingerprint of representative ones.
     remarks
@@ -49,13 +55,26 @@ class Samples:
     sha256: str | None = None
     remarks: tuple[str, ...] = ()
     seconds: float = 0.0
+    correlation: float = 0.0
 
     @property
     def count(self) -> int:
         """How many there are."""
-        return len(self.arrays[0])
+        return len(self.arrays[0]) if self.arrays else 0
 
-    def feeds(self, opened: OpenedModel) -> Mapping[str, NDArray[np.float32]]:
+    def statistics(self, opened: OpenedModel, box: InputBox) -> dict[str, Any]:
+        """Give what the core takes its statistics from: them, or the box itself."""
+        if self.kind != "moments":
+            return {"feeds": self._feeds(opened)}
+        images = [side.image for side in Scene.of(opened.graph.network, box).sides]
+        return {
+            "lower": box.lower,
+            "upper": box.upper,
+            "images": images if self.correlation else None,
+            "correlation": self.correlation,
+        }
+
+    def _feeds(self, opened: OpenedModel) -> Mapping[str, NDArray[np.float32]]:
         """Give them by node as the core takes them, opaque nodes with what Keras computes."""
         given = dict(zip(opened.graph.network.inputs, self.arrays, strict=True))
         if not opened.graph.opaque:
@@ -71,12 +90,12 @@ def samples_for(
     box: InputBox,
     representatives: Representatives | None,
     *,
-    source: Source,
+    source: Moments | Source,
     count: int,
     seed: int,
     purpose: str,
 ) -> Samples:
-    """Return the inputs that were given, or draw some.
+    """Return the inputs that were given, made more where they are few, or draw some.
 
     Parameters
     ----------
@@ -91,12 +110,20 @@ def samples_for(
     purpose
         What they are for: every purpose has a stream of its own.
     """
-    if representatives is not None:
-        return Samples(
-            arrays=representatives.arrays, kind="representative", sha256=representatives.sha256
-        )
     started = time.perf_counter()
     own = stream(seed, purpose)
+    if representatives is not None:
+        random = np.random.default_rng(own)
+        arrays = derived(opened, box, representatives.arrays, count, random)
+        return Samples(
+            arrays=tuple(arrays),
+            kind="representative",
+            seed=own,
+            sha256=representatives.sha256,
+            seconds=time.perf_counter() - started,
+        )
+    if isinstance(source, Moments):
+        return Samples(arrays=(), kind="moments", correlation=source.correlation)
     if opened.graph.opaque:
         with _one_at_a_time:
             drawn = draw(opened, box, source, samples=count, seed=own)
