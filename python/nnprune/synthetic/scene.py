@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nnprune import _core
 from nnprune.errors import BoundsError
 from nnprune.keras_io.input_box import InputBox
+from nnprune.synthetic.flattened import flattened_image
 
 __all__ = ["Image", "InputSide", "Scene"]
 
@@ -136,6 +137,8 @@ def _image(network: _core.Network, name: str, shape: Sequence[int]) -> Image | N
     long = len(shape) == 2 and min(shape) >= _SHORTEST_SIDE_WITHOUT_CHANNELS
     if long and all(kind == "Reshape" for kind in _first_readers(network, name)):
         return (shape[0], shape[1], 1)
+    if len(shape) == 1:
+        return flattened_image(network, name, shape[0])
     return None
 
 
