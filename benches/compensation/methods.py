@@ -46,6 +46,10 @@ class Method:
         Takes subject, ratios and seed, gives a chain for each ratio.
     seeded : bool
         Whether it draws; else one run says all.
+    most : int
+        Seeds at most: what takes long has fewer.
+    dense_only : bool
+        Whether it is left out behind convolutions, where it cannot be had or takes an hour.
     settings : mapping
         What its results depend on besides, as JSON has it.
     """
@@ -55,13 +59,17 @@ class Method:
     kind: Kind
     prune: Prune
     seeded: bool = True
+    most: int = 10
+    dense_only: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def methods(settings: Settings) -> list[Method]:
     """Return the methods that can be run, in the order of the table."""
     found = [
-        Method(name="annealing", title="the paper's method", kind="paper", prune=ours.annealed),
+        Method(
+            name="annealing", title="the paper's method", kind="paper", prune=ours.annealed, most=5
+        ),
         Method(name="one_shot", title="one-shot", kind="paper", prune=ours.one_shot, seeded=False),
         Method(
             name="magnitude",
@@ -102,45 +110,63 @@ def methods(settings: Settings) -> list[Method]:
             seeded=False,
             settings={"lambda2": _PENALTY, "norm": 2},
         ),
-        Method(name="folding", title="Model Folding", kind="rival", prune=_folded),
+        Method(name="folding", title="Model Folding", kind="rival", prune=_folded, most=5),
     ]
-    return found + (_ours(settings) if ours.available() else [])
+    return found + _ours(settings)
 
 
 def _ours(settings: Settings) -> list[Method]:
-    rows: list[tuple[str, str, Kind, dict[str, Any]]] = [
-        ("ours", "ours", "ours", {}),
-        ("ours_scaled", "ours, scaled delegate", "ours", {"rule": "scaled"}),
-        *(
-            (f"ours_{source}", f"ours, {source}", "ours", {"source": source})
-            for source in ours.SOURCES
-        ),
-        ("ours_search", "ours, searched", "ours", {"search": True}),
-        ("ours_allocated", "ours, budget across layers", "ours", {"allocation": "propagated"}),
-        ("ours_restarts", "ours, best of 8 by the judge", "ours", {"restarts": 8}),
-        ("ours_polished", "ours, polished", "ours", {"polish": True}),
-        (
-            "ours_all",
-            "ours, searched, best of 8, polished",
-            "ours",
-            {"search": True, "restarts": 8, "polish": True},
-        ),
-    ]
     samples, bound = settings.representative, settings.bound
-    rows += [
-        ("ours_samples", f"ours, {samples} unlabelled samples", "data", {"inputs": samples}),
-        ("bound", f"upper bound: {bound:,} training inputs", "data", {"inputs": bound}),
-    ]
     return [
-        Method(
-            name=name,
-            title=title,
-            kind=kind,
-            prune=partial(ours.compensated, **options),
-            settings=options,
-        )
-        for name, title, kind, options in rows
+        _row("ours", "ours", most=10),
+        _row("ours_scaled", "ours, scaled delegate", rule="scaled"),
+        *(_source(source) for source in ours.SOURCES),
+        _row("ours_search", "ours, searched", search=True),
+        _row("ours_allocated", "ours, budget across layers", most=2, allocation="propagated"),
+        _row("ours_restarts", "ours, best of 4 by the judge", most=2, dense_only=True, restarts=4),
+        _row("ours_polished", "ours, polished", dense_only=True, polish=True),
+        _row(
+            "ours_samples", f"ours, {samples} unlabelled samples", "data", most=10, inputs=samples
+        ),
+        _row(
+            "ours_samples_polished",
+            f"ours, {samples} unlabelled samples, polished",
+            "data",
+            most=2,
+            dense_only=True,
+            inputs=samples,
+            polish=True,
+        ),
+        _row("bound", f"upper bound: {bound:,} training inputs", "data", inputs=bound),
     ]
+
+
+def _source(source: str) -> Method:
+    moments = source == "moments"
+    title = f"ours, {source.replace('_', ' ')}"
+    return _row(f"ours_{source}", title, seeded=not moments, dense_only=moments, source=source)
+
+
+def _row(
+    name: str,
+    title: str,
+    kind: Kind = "ours",
+    *,
+    most: int = 3,
+    seeded: bool = True,
+    dense_only: bool = False,
+    **options: Any,
+) -> Method:
+    return Method(
+        name=name,
+        title=title,
+        kind=kind,
+        prune=partial(ours.compensated, **options),
+        seeded=seeded,
+        most=most,
+        dense_only=dense_only,
+        settings=options,
+    )
 
 
 def _each(rival: Callable[[Chain, float], Chain]) -> Prune:

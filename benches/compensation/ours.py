@@ -6,25 +6,25 @@ The one file that knows how compensation is asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import nnprune
+from nnprune.synthetic.sources import DEFAULT, Mixture, source_named
 
 from compensation.chain import Chain, read_chain
 from compensation.subjects import Subject
 
-__all__ = ["SOURCES", "annealed", "available", "compensated", "one_shot"]
+__all__ = ["SOURCES", "annealed", "compensated", "one_shot"]
 
 _MIXTURE = "mixture"
 
-SOURCES = ("box", "smooth", "leaves", "first_layer", "gradient", "convex", _MIXTURE)
-"""Where the inputs come from that the fit is made on, without data."""
+_SINGLE = ("box", "smooth", "leaves", "near_zero", "first_layer", "gradient")
 
+SOURCES = ("box", "smooth", "leaves", "near_zero", "first_layer", "convex", _MIXTURE, "moments")
+"""Where the statistics come from that the fit is made on, but for the default."""
 
-def available() -> bool:
-    """Whether this nnprune compensates."""
-    return hasattr(nnprune, "LeastSquares")
+_CONVOLUTIONAL_SAMPLES = 1000
+"""Inputs of the fit behind convolutions: a gradient step for one costs 60 million products."""
 
 
 def annealed(subject: Subject, ratios: Sequence[float], seed: int) -> list[Chain]:
@@ -72,13 +72,15 @@ def compensated(
     **options
         For `nnprune.prune`.
     """
-    compensation = rule if source is None else nnprune.LeastSquares(source=_source(source))
+    compensation: Any = nnprune.Scaled()
+    if rule == "least_squares":
+        samples = 4000 if subject.body is None else _CONVOLUTIONAL_SAMPLES
+        compensation = nnprune.LeastSquares(source=_source(source), samples=samples)
     if inputs:
         options["representative_inputs"] = subject.training_inputs(inputs, seed)
     if search:
         options["method"] = nnprune.Annealing()
-    prune: Any = nnprune.prune
-    results = prune(
+    results = nnprune.prune(
         subject.model,
         targets=list(ratios),
         compensation=compensation,
@@ -92,18 +94,14 @@ def compensated(
     return [read_chain(result.model) for result in results]
 
 
-def _source(name: str) -> Any:
+def _source(name: str | None) -> Any:
     """Return a source of the package; the mixture is of all that are not mixed themselves."""
-    if name != _MIXTURE:
-        return name
-    sources = import_module("nnprune.synthetic.sources")
-    single = [sources.source_named(one) for one in SOURCES if one not in ("convex", _MIXTURE)]
-    return sources.Mixture(sources=single)
+    if name == _MIXTURE:
+        return Mixture(sources=[source_named(one) for one in _SINGLE])
+    return DEFAULT if name is None else name
 
 
 def _pruned(subject: Subject, ratio: float, **options: Any) -> Chain:
-    if available():
-        options["compensation"] = "sum"
     result = nnprune.prune(
         subject.model,
         target=ratio,

@@ -41,7 +41,9 @@ def measure_model(
     if journal.find(names, subject.given) is None:
         _add(journal, names, subject.given, subject.measure(subject.chain), 0.0)
     for method in chosen:
-        for seed in range(settings.runs if method.seeded else 1):
+        if method.dense_only and subject.body is not None:
+            continue
+        for seed in range(min(settings.runs, method.most) if method.seeded else 1):
             _measure_run(subject, method, seed, journal)
 
 

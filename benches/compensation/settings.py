@@ -99,6 +99,8 @@ class Settings:
     attacked_convolutional : int
         How many of them are attacked through the convolutions, where one costs a hundred times as
         much.
+    judged, judged_convolutional : int
+        Synthetic inputs of the judge; for a convolutional model, where they are dear.
     representative, bound : int
         Unlabelled training inputs of "ours with samples" and of the upper bound.
     """
@@ -107,6 +109,8 @@ class Settings:
     runs: int
     samples: int
     attacked_convolutional: int
+    judged: int = 4000
+    judged_convolutional: int = 1000
     representative: int = 128
     bound: int = 8000
 

@@ -15,6 +15,9 @@ from typing import Any
 import datasets
 import keras
 import numpy as np
+from nnprune.judge import judged_on
+from nnprune.keras_io.opened import input_box_of, open_model
+from nnprune.synthetic.draw import draw
 from numpy.typing import NDArray
 from paper.workbench import FOLDER, Workbench
 
@@ -25,6 +28,8 @@ __all__ = ["Subject"]
 
 _TOLERANCE = 1e-4
 _CHECKED = 256
+# The judge's inputs here are those of no run.
+_JUDGE_SEED = 2**40
 
 
 class Subject:
@@ -72,7 +77,17 @@ class Subject:
     @property
     def given(self) -> dict[str, Any]:
         """What its measurements depend on, as JSON has it."""
-        return {"model": self.sha256, "samples": len(self._y), "attacked": self.attacked}
+        return {
+            "model": self.sha256,
+            "samples": len(self._y),
+            "attacked": self.attacked,
+            "judged": self.judged,
+        }
+
+    @property
+    def judged(self) -> int:
+        """How many synthetic inputs the judge looks at."""
+        return self.settings.judged if self.body is None else self.settings.judged_convolutional
 
     @property
     def layers(self) -> list[str]:
@@ -91,20 +106,37 @@ class Subject:
         Returns
         -------
         dict
-            `samples`, `correct`, `balanced` (the mean over the classes of the share that is
-            right); `recall` (the share of frauds found) where there are two classes; `attacked`
-            and `robust`, for each epsilon how many of those are right both times.
+            `agreement`: the share of the judge's synthetic inputs that are classified as by the
+            original; `samples`, `correct`, `balanced`: the mean over the classes of the share that
+            is right; where there are two classes `recall`, the share of frauds found; `attacked`
+            and `robust`: for each epsilon how many of those are right both times.
         """
         weights = self._weights(chain)
-        clean = self._clean
+        clean, expected = self._clean, self._expected
         clean.take(weights)
-        found = clean.measure(EPSILONS if self.body is None else ())
+        agreement = float(np.mean(clean.classes(self._synthetic) == expected))
+        found = clean.measure(EPSILONS if self.body is None else ()) | {"agreement": agreement}
         if self.chain.layers[-1].units == 1:
             found["recall"] = float(np.mean(clean.classes(clean.x)[clean.y == 1] == 1))
         if self.body is not None:
             self._whole.take(weights)
             found["robust"] = self._whole.measure(EPSILONS)["robust"]
         return found | {"attacked": self.attacked}
+
+    @cached_property
+    def _synthetic(self) -> NDArray[np.float32]:
+        """What the judge looks at, behind the layers that stay."""
+        opened = open_model(self.model, trust=False)
+        box = input_box_of(opened, self.box)
+        source = judged_on(opened, box)
+        x = draw(opened, box, source, samples=self.judged, seed=_JUDGE_SEED).arrays[0]
+        return x if self.body is None else _predicted(self.body, x)
+
+    @cached_property
+    def _expected(self) -> NDArray[np.int64]:
+        """How the original classifies that; the chain that is being measured makes room for it."""
+        self._clean.take(self._weights(self.chain))
+        return np.asarray(self._clean.classes(self._synthetic))
 
     @cached_property
     def _clean(self) -> Workbench:
