@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import nnprune
+import numpy as np
 import pytest
 
 _BENCHES = Path(__file__).resolve().parents[1] / "benches"
@@ -20,6 +21,7 @@ from compensation import ours, run  # noqa: E402
 from compensation.chain import read_chain  # noqa: E402
 from compensation.goals import fixed_goals, rival_goals  # noqa: E402
 from compensation.journal import Journal  # noqa: E402
+from compensation.judged import judge_table, judged_runs  # noqa: E402
 from compensation.methods import Method, methods  # noqa: E402
 from compensation.page import model_table, write_page  # noqa: E402
 from compensation.recorded import Recorded, Values  # noqa: E402
@@ -169,10 +171,30 @@ def test_goals_are_judged_by_the_mean(journal: Journal) -> None:
     recorded = Recorded(journal)
     accuracy, robust = fixed_goals(recorded)
     assert (accuracy.needed, accuracy.reached) == pytest.approx((0.95, 0.95))
-    assert accuracy.met
+    assert (accuracy.verdict, accuracy.polished) == ("met", None)
     assert (robust.needed, robust.reached) == pytest.approx((0.75 * 0.78, 0.75))
     (rival,) = rival_goals(recorded, MNIST, methods(SETTINGS), "accuracy")
-    assert (rival.by, rival.needed, rival.met) == ("Neuron Merging", 0.955, False)
+    assert (rival.by, rival.needed, rival.verdict) == ("Neuron Merging", 0.955, "missed")
+
+
+def test_a_polish_may_meet_what_a_refit_misses(journal: Journal) -> None:
+    journal.add(cell("ours_polished", 0.5, 970))
+    (rival,) = rival_goals(Recorded(journal), MNIST, methods(SETTINGS), "accuracy")
+    assert (rival.polished, rival.verdict) == (0.97, "met, polished")
+
+
+def test_the_judge_is_held_to_the_truth(journal: Journal) -> None:
+    for seed, (correct, agreement) in enumerate([(700, 0.6), (800, 0.7), (900, 0.8), (890, 0.81)]):
+        found = cell("ours", 0.8, correct, seed=seed)
+        found["measured"]["agreement"] = agreement
+        journal.add(found)
+    recorded = Recorded(journal)
+    runs = judged_runs(recorded, MNIST, 0.8, methods(SETTINGS))
+    expected = np.corrcoef([[run.agreement, run.accuracy] for run in runs], rowvar=False)[0, 1]
+    (line,) = judge_table(recorded, [MNIST], methods(SETTINGS)).splitlines()[2:]
+    cells = [each.strip() for each in line.strip("|").split("|")]
+    assert cells[:4] == ["MNIST", "80%", "4", f"{expected:.2f}"]
+    assert cells[-3:] == ["89.0", "82.2", "90.0"]
 
 
 def test_the_table_shows_what_is_there(journal: Journal, tmp_path: Path) -> None:
@@ -194,7 +216,7 @@ def test_the_page_is_written_from_the_journal(journal: Journal, tmp_path: Path) 
     recorded = Recorded(journal, tmp_path / "none.json")
     page, figure = write_page(recorded, methods(SETTINGS), tmp_path)
     text = page.read_text()
-    assert "| MNIST, no data | 50% | 95.0 | 95.0 | +0.0 | met |" in text
+    assert "| MNIST, no data | 50% | 95.0 | 95.0 | – | met |" in text  # noqa: RUF001
     assert "not reached | not reached | not reached" in text
     assert "Credit card" not in text.split("## The goals")[1]
     assert "(compensation/accuracy.svg)" in text
