@@ -2,6 +2,7 @@
 
 mod lossless;
 mod run;
+mod visit;
 
 use crate::bounds::InputBox;
 use crate::config::{Method, ValidConfig};
