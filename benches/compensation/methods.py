@@ -124,7 +124,7 @@ def _ours(settings: Settings) -> list[Method]:
         _row("ours_search", "ours, searched", search=True),
         _row("ours_allocated", "ours, budget across layers", most=2, allocation="propagated"),
         _row("ours_restarts", "ours, best of 4 by the judge", most=2, dense_only=True, restarts=4),
-        _row("ours_polished", "ours, polished", dense_only=True, polish=True),
+        _row("ours_polished", "ours, polished", most=2, dense_only=True, polish=True),
         _row(
             "ours_samples", f"ours, {samples} unlabelled samples", "data", most=10, inputs=samples
         ),
@@ -132,7 +132,7 @@ def _ours(settings: Settings) -> list[Method]:
             "ours_samples_polished",
             f"ours, {samples} unlabelled samples, polished",
             "data",
-            most=2,
+            most=1,
             dense_only=True,
             inputs=samples,
             polish=True,

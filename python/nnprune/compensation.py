@@ -101,9 +101,9 @@ class LeastSquares:
         With the method `Annealing`: moves of every chain and layer. By default 2,000, but without
         a limit where `search_seconds` is given.
     search_seconds : float, default 0
-        With the method `Annealing`: how long the search for kept units may take in all; 0 for no
-        limit. A search that time has ended is not the same from one run to the next: the result
-        says how many moves it made.
+        With the method `Annealing`: how long the search for kept units may take for each size and
+        seed; 0 for no limit. A search that time has ended is not the same from one run to the
+        next: the result says how many moves it made.
     chains : int, default 4
         With the method `Annealing`: independent chains of every layer, of which the best counts.
     heat : float, default 1
@@ -216,7 +216,7 @@ def polish_of(given: object) -> Polish | None:
     if not isinstance(given, Polish):
         raise ConfigError(f"polish: expected nnprune.Polish() or None, got {given!r}")
     for option, least in {"epochs": 1, "samples": 20, "batch_size": 2}.items():
-        require_count(f"polish: {option}", getattr(given, option), least=least)
+        require_count(f"polish: {option}", getattr(given, option), least=least, most=10**7)
     if given.source is not None:
         source_of(given.source)
     require_number("polish: epsilon", given.epsilon, "a number in [0, 1e9]", 0.0, 1e9)
@@ -308,7 +308,7 @@ def require_number(name: str, value: object, expected: str, least: float, most: 
 
 def _check_least_squares(given: LeastSquares) -> None:
     statistics_of(given.source)
-    require_count("samples", given.samples, least=2)
+    require_count("samples", given.samples, least=2, most=10**7)
     for option in ("ridge", "selection_ridge"):
         value = getattr(given, option)
         require_number(option, value, "a number in [0, 1000]", 0.0, 1000.0)

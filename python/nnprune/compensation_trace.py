@@ -155,8 +155,8 @@ class PolishTrace:
         the logits are off by, relative to their variance, on clean and moved inputs together.
     best : int
         The place in `losses` that counts; 0 where no epoch was an improvement.
-    stopped_by : {"epochs", "seconds"}
-        What ended it.
+    stopped_by : {"epochs", "seconds", "min_agreement"}
+        What ended it; "min_agreement" where it was taken back because it left less of that.
     seconds : float
         How long it took: wall time.
     """

@@ -1,7 +1,7 @@
 """The data-free judge: how often two models agree on inputs that no data were needed for.
 
 In trials this went with true accuracy from one pruning to the next, and so tells the better of two
-prunings without samples; `docs/method.md` has the figures.
+prunings without samples; `docs/compensation.md` has the figures.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnprune import _core
-from nnprune.compensation import source_of
+from nnprune.compensation import require_count, source_of
 from nnprune.compensation_trace import SyntheticAgreement
 from nnprune.errors import ModelError
 from nnprune.keras_io.input_box import InputBox
@@ -87,6 +87,8 @@ def agreement(
     FileFormatError, UntrustedModelError
         A file is no model, damaged, or does what an unknown file must not do.
     """
+    require_count("samples", samples, least=1, most=10**7)
+    require_count("seed", seed, least=0, most=2**64 - 1)
     chosen = None if source is None else source_of(source)
     smaller = pruned.model if isinstance(pruned, PruningResult) else pruned
     whole, small = open_model(original, trust=trust), open_model(smaller, trust=trust)

@@ -46,6 +46,12 @@ def check_polishable(opened: OpenedModel, polish: Polish) -> None:
 
     check_backend()
     logits_model(opened.model)
+    for weight in opened.model.trainable_weights:
+        if str(weight.dtype) in ("float16", "bfloat16"):
+            raise ConfigError(
+                f"polish: weight '{weight.path}' is {weight.dtype}, in which Adam's steps vanish "
+                "or overflow; polish a float32 model and cast it afterwards"
+            )
     attackable = judgeable(opened) and "float" in str(opened.model.inputs[0].dtype)
     if polish.epsilon > 0.0 and not attackable:
         raise ConfigError(

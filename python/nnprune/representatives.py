@@ -102,7 +102,8 @@ def _by_input(given: Any, inputs: tuple[ModelInput, ...]) -> dict[str, NDArray[A
 
 
 def _is_list_of_one_array(given: Any) -> bool:
-    return isinstance(given, list | tuple) and len(given) == 1 and np.ndim(given[0]) > 1
+    one = isinstance(given, list | tuple) and len(given) == 1
+    return one and isinstance(given[0], np.ndarray) and given[0].ndim > 1
 
 
 def _array(given: Any, name: str) -> NDArray[Any]:

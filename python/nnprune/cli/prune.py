@@ -66,7 +66,10 @@ def prune(
     ] = None,
     search_seconds: Annotated[
         float | None,
-        typer.Option(help="How long annealing may search for the units that least-squares keeps."),
+        typer.Option(
+            help="How long annealing may search for the units that least-squares keeps, for each "
+            "size and seed."
+        ),
     ] = None,
     representative_inputs: Annotated[
         Path | None,
@@ -230,6 +233,8 @@ def _sizes(text: str, output: Path) -> tuple[dict[str, Any], list[Path]]:
     targets = [fraction_of("target", word.strip()) for word in text.split(",")]
     if len(targets) == 1:
         return {"target": targets[0]}, [output]
+    if not output.suffix:
+        raise ConfigError(f"--output: expected a file that ends in .keras or .h5, got {output}")
     paths = [output.with_stem(f"{output.stem}-{100 * target:g}") for target in targets]
     for path in paths:
         if paths.count(path) > 1:

@@ -40,7 +40,7 @@ def targets_of(target: Any, targets: Any) -> list[Any]:
         got = "neither" if target is None else "both"
         raise ConfigError(f"target: expected either target or targets, got {got}")
     if targets is None:
-        return [target]
+        return [float(target) if isinstance(target, np.floating) else target]
     if isinstance(targets, str | int | float) or not isinstance(targets, Sequence | np.ndarray):
         raise ConfigError(f"targets: expected a list of fractions, got {targets!r}")
     listed = list(targets)
@@ -51,7 +51,7 @@ def targets_of(target: Any, targets: Any) -> list[Any]:
             raise ConfigError(f"targets: expected numbers, got {one!r}")
         if listed.count(one) > 1:
             raise ConfigError(f"targets: {one} is there twice")
-    return listed
+    return [float(one) if isinstance(one, np.floating) else one for one in listed]
 
 
 def method_or_default(method: Method | None, compensation: Compensation) -> Method:
@@ -187,10 +187,11 @@ def check_combination(
             "allocation: 'propagated' compares refitted sizes; it needs "
             "compensation='least_squares' and Elimination() or Annealing()"
         )
-    if representative_inputs is not None and not refitted and polish is None:
+    polished_on_them = polish is not None and polish.source is None
+    if representative_inputs is not None and not refitted and not polished_on_them:
         raise ConfigError(
-            "representative_inputs: only compensation='least_squares' and polish read them; give "
-            "one of these, or leave them out"
+            "representative_inputs: only compensation='least_squares', and a polish without a "
+            "source of its own, read them; give one of these, or leave them out"
         )
     if target == LOSSLESS:
         asked: dict[str, object] = {
@@ -215,7 +216,7 @@ def check_combination(
 
 
 def _check_ranges(allocation: object, restarts: object, min_agreement: object) -> None:
-    if allocation not in ("uniform", "propagated"):
+    if not isinstance(allocation, str) or allocation not in ("uniform", "propagated"):
         raise ConfigError(f"allocation: expected 'uniform' or 'propagated', got {allocation!r}")
     whole = isinstance(restarts, int | np.integer) and not isinstance(restarts, bool)
     if not whole or not 1 <= restarts <= _MOST_RESTARTS:  # type: ignore[operator]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from nnprune.pruning.job import Fraction, Job, Run, Watchers
 from nnprune.pruning.lessons import lessons_for
 from nnprune.pruning.restarts import Best
 from nnprune.result import LayerChange, PruningResult, Size, Source
+
+if TYPE_CHECKING:
+    import keras
 
 __all__ = ["Accounts", "result_of"]
 
@@ -60,7 +64,11 @@ def result_of(
     smaller = run.network
     if polish is not None and run.removed:
         polished = _polished(job, rebuilt.model, best.seed, polish, progress=progress)
-        smaller = open_model(rebuilt.model, trust=True).graph.network
+        if _agrees_too_little(job, rebuilt.model):
+            rebuilt = rebuild(opened.model, opened.graph, run.network, run.kept)
+            polished = replace(polished, best=0, stopped_by="min_agreement")
+        else:
+            smaller = open_model(rebuilt.model, trust=True).graph.network
     supervisor = watchers.supervisor
     return PruningResult(
         model=rebuilt.model,
@@ -107,6 +115,14 @@ def result_of(
         restarts=best.restarts,
         polish=polished,
     )
+
+
+def _agrees_too_little(job: Job, model: keras.Model) -> bool:
+    """Whether a polish has cost the agreement that was asked for: its loss is another measure."""
+    if job.min_agreement is None or job.judge is None:
+        return False
+    found = job.judge.agreement_of(open_model(model, trust=True))
+    return found.value < job.min_agreement
 
 
 def _polished(job: Job, model: object, seed: int, polish: Polish, *, progress: bool) -> PolishTrace:

@@ -17,6 +17,7 @@ from nnprune.compensation import (
     compensation_of,
     polish_of,
 )
+from nnprune.errors import BackendError, ModelError
 from nnprune.judge import JUDGED_SAMPLES, Judge, judgeable
 from nnprune.keras_io.input_box import InputBox
 from nnprune.keras_io.opened import OpenedModel, input_box_of, open_model
@@ -289,7 +290,7 @@ def prune(
         opened=opened,
         box=box,
         layers=tuple(layer_names),
-        step=step,
+        step=float(step),
         method=chosen_method,
         outgoing=outgoing,
         bias=bias_or_default(bias, chosen_method),
@@ -328,7 +329,12 @@ def _judge(
     reported = told or not isinstance(rule, Sum)
     if not asked and not (reported and judgeable(opened)):
         return None
-    return Judge(opened, box, source=None, samples=JUDGED_SAMPLES, seed=seed)
+    try:
+        return Judge(opened, box, source=None, samples=JUDGED_SAMPLES, seed=seed)
+    except (BackendError, ModelError):
+        if asked:
+            raise
+        return None  # nobody has asked for it, and the run goes without
 
 
 def _results(

@@ -20,6 +20,7 @@ from nnprune.options import Annealing, Elimination
 from nnprune.pruning.job import Job, Run, Watchers
 from nnprune.pruning.merging import core_pruning
 from nnprune.pruning.samples import Samples, samples_for
+from nnprune.synthetic.sources import BoxNoise
 from nnprune.trace import Merge
 
 __all__ = ["refit_to"]
@@ -42,13 +43,13 @@ class _Halted(Exception):  # noqa: N818 (nothing went wrong)
 def refit_to(job: Job, targets: Sequence[float], seed: int, watchers: Watchers) -> list[Run]:
     """Prune to each target, in the order given."""
     options = job.compensation
-    count = options.samples if isinstance(options, LeastSquares) else _TO_MEASURE
+    fitted = isinstance(options, LeastSquares)
     samples = samples_for(
         job.opened,
         job.box,
-        job.representatives,
-        source=job.source,
-        count=count,
+        job.representatives if fitted else None,
+        source=job.source if fitted else BoxNoise(),
+        count=options.samples if isinstance(options, LeastSquares) else _TO_MEASURE,
         seed=seed,
         purpose="fit",
     )
@@ -217,11 +218,13 @@ def _run(
     one: _core.Compensation | None,
     stopped_by: str,
 ) -> Run:
+    fitted = isinstance(job.compensation, LeastSquares)
+    given = job.representatives if fitted else None
     trace = CompensationTrace(
         options=compensation_to_dict(job.compensation),
-        inputs=samples.kind,
-        samples=samples.count,
-        given=None if job.representatives is None else len(job.representatives.arrays[0]),
+        inputs=samples.kind if fitted else None,
+        samples=samples.count if fitted else 0,
+        given=None if given is None else len(given.arrays[0]),
         sha256=samples.sha256,
         seed=seed,
         remarks=samples.remarks,

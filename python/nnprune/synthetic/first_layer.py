@@ -6,6 +6,8 @@ engine's own reverse pass takes z back through whatever layers of weights come f
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,8 @@ from nnprune.synthetic.scene import InputSide, Scene
 
 __all__ = ["first_layer_gaussian", "first_layers"]
 
+# Numbers of noise that are held at a time: 32 MiB in float64.
+_ELEMENTS_PER_BLOCK = 1 << 22
 _WEIGHTED = frozenset({"Dense", "Conv"})
 _LINEAR = frozenset(
     {"Affine", "BatchNormalization", "Concatenate", "Identity", "Reshape", "ZeroPadding"}
@@ -61,22 +65,44 @@ def first_layer_gaussian(
     float32 array of shape (samples, *input shape)
     """
     shapes = {node.name: node.shape for node in scene.network.nodes}
-    cotangents = {}
-    for name in first_layers(scene, side):
-        shape = shapes[name]
-        noise = random.standard_normal((samples, *shape[:-1], shape[-1]))
-        above = _above_noise(scene.network.weights(name)["kernel"].astype(np.float64))
-        cotangents[name] = (noise @ above).astype(np.float32)
-    zeros = {each.name: np.zeros((samples, *each.shape), np.float32) for each in scene.sides}
-    gradients = scene.network.gradient(zeros, cotangents)
-    own = [each.name for each in scene.sides].index(side.name)
+    above = {
+        name: _above_noise(scene.network.weights(name)["kernel"].astype(np.float64))
+        for name in first_layers(scene, side)
+    }
+    elements = sum(math.prod(shapes[name]) for name in above)
+    blocks = _blocks(samples, max(1, _ELEMENTS_PER_BLOCK // elements))
+    drawn = []
+    for block in blocks:
+        count = block.stop - block.start
+        cotangents = {
+            name: (random.standard_normal((count, *shapes[name])) @ gains).astype(np.float32)
+            for name, gains in above.items()
+        }
+        drawn.append(_led_back(scene, side, cotangents, count))
+    directions = np.concatenate(drawn)
     # In units of the box's sides, so that a wide side does not drown the others.
-    width = side.upper.astype(np.float64) - side.lower
-    directions = gradients[own].astype(np.float64)
-    moving = width > 0.0
-    scale = np.sqrt(np.mean(np.square(directions[:, moving])))
-    deviations = directions / scale if scale > 0.0 else directions
-    return side.at(mean + contrast * deviations)
+    moving = side.upper > side.lower
+    squares = [
+        np.sum(np.square(directions[block][:, moving], dtype=np.float64)) for block in blocks
+    ]
+    scale = np.sqrt(sum(squares) / max(samples * np.count_nonzero(moving), 1)) or 1.0
+    for block in blocks:
+        directions[block] = side.at(mean + contrast * (directions[block] / np.float64(scale)))
+    return directions
+
+
+def _blocks(samples: int, most: int) -> list[slice]:
+    """Share samples out: a convolution's outputs are many times as many as its inputs."""
+    return [slice(first, min(first + most, samples)) for first in range(0, samples, most)]
+
+
+def _led_back(
+    scene: Scene, side: InputSide, cotangents: dict[str, NDArray[np.float32]], count: int
+) -> NDArray[np.float32]:
+    """Take noise at the first layers' outputs back to the input."""
+    zeros = {each.name: np.zeros((count, *each.shape), np.float32) for each in scene.sides}
+    own = [each.name for each in scene.sides].index(side.name)
+    return np.asarray(scene.network.gradient(zeros, cotangents)[own], np.float32)
 
 
 def _above_noise(kernel: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -49,7 +49,8 @@ pub fn merge_scaled(
             return Err(Error::Weight {
                 layer: network.node(change.node).layer.clone(),
                 problem: format!(
-                    "the weights that units of '{}' hand over are too large for float32; leave                      that layer out",
+                    "the weights that units of '{}' hand over are too large for float32; leave \
+                     that layer out",
                     group.layer
                 ),
             });

@@ -43,7 +43,9 @@ pub(super) fn propagated<S: Statistics>(
     let goal = parameters(original, &uniform(layers, target, multiple));
     let least: Vec<usize> = layers
         .iter()
-        .map(|layer| kept_units(layer.group.units, MOST.min(MOST_BY_TARGET * target), multiple))
+        .map(|layer| {
+            kept_units(layer.group.units, (MOST_BY_TARGET * target).min(MOST.max(target)), multiple)
+        })
         .collect();
     let mut counts: Vec<usize> = layers.iter().map(|layer| layer.group.units).collect();
     let mut prefixes = vec![Prefix::new(original)];
@@ -62,6 +64,7 @@ pub(super) fn propagated<S: Statistics>(
             let found = error_of(original, &prefixes[at], at, &tried, config, poll)?;
             let saved = (now - parameters(original, &tried)).max(1) as f64;
             let price = (found - error) / saved;
+            let price = if price.is_nan() { f64::INFINITY } else { price };
             if best.is_none_or(|(cheapest, ..)| price.total_cmp(&cheapest).is_lt()) {
                 best = Some((price, at, fewer, found));
             }

@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
 use rayon::prelude::*;
 
-use crate::error::{Poll, Result};
+use crate::error::{Error, Poll, Result};
 use crate::linalg::{add_gram, mirror};
 
 /// Rows of a block: what is below it is done by matrix products.
@@ -12,6 +12,8 @@ const BLOCK: usize = 64;
 const SMALLEST_PIVOT: f64 = 4.0 * f64::EPSILON;
 /// The smallest ridge, relative to the mean diagonal element, that is tried after 0.
 const FIRST_RIDGE: f64 = 1e-12;
+/// A ridge beyond which nothing is left of the matrix.
+const LARGEST_RIDGE: f64 = 1e9;
 /// By what a ridge that does not do is raised.
 const RAISE: f64 = 10.0;
 
@@ -44,7 +46,7 @@ pub(super) fn with_ridge(matrix: &Array2<f64>, ridge: f64) -> Array2<f64> {
 
 impl Regularised {
     /// Raise the ridge from `ridge` on until a finite, symmetric, positive semi-definite matrix
-    /// has a factor.
+    /// has a factor. An error if none does, however large: its elements are too large to compute with.
     pub(super) fn new(matrix: &Array2<f64>, ridge: f64, poll: &mut Poll<'_>) -> Result<Self> {
         let mut ridge = ridge;
         loop {
@@ -52,6 +54,11 @@ impl Regularised {
                 return Ok(Self { factor, ridge });
             }
             ridge = (ridge * RAISE).max(FIRST_RIDGE);
+            if !(ridge <= LARGEST_RIDGE && ridge_scale(matrix).is_finite()) {
+                return Err(Error::Values(
+                    "covariances of units are too large to solve for; give smaller values".into(),
+                ));
+            }
         }
     }
 }

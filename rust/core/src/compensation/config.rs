@@ -4,8 +4,11 @@ use ndarray::Array2;
 
 use super::refit::Regularisation;
 use super::search::Search;
-use crate::config::{MOST, check_width_multiple, require};
+use crate::config::{check_width_multiple, require};
 use crate::error::{Error, Result};
+
+/// Most chains of a search: each holds matrices of all units by all units.
+const MOST_CHAINS: usize = 1000;
 
 /// How many units each layer loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,14 +120,10 @@ impl Config {
             search.energy.check()?;
             let (moves, chains, heat) = (search.moves, search.chains, search.heat);
             require("moves", "an integer of at least 1", moves as f64, moves >= 1)?;
-            let few = (1..=MOST).contains(&chains);
-            require("chains", "an integer from 1 to 1000000", chains as f64, few)?;
-            require(
-                "heat",
-                "a finite number of at least 0",
-                heat,
-                heat >= 0.0 && heat.is_finite(),
-            )?;
+            let few = (1..=MOST_CHAINS).contains(&chains);
+            require("chains", "an integer from 1 to 1000", chains as f64, few)?;
+            let cools = heat >= 0.0 && heat.is_finite();
+            require("heat", "a finite number of at least 0", heat, cools)?;
         }
         Ok(ValidConfig(self))
     }

@@ -17,6 +17,7 @@ pub fn solve_regularised(
     poll: &mut Poll<'_>,
 ) -> Result<(Array2<f64>, f64)> {
     check_square(matrix)?;
+    check_ridge(ridge)?;
     if rows.ncols() != matrix.nrows() || rows.iter().any(|value| !value.is_finite()) {
         let expected = format!("finite values with {} columns", matrix.nrows());
         return Err(wrong("rows", expected, rows));
@@ -33,6 +34,7 @@ pub fn elimination(
     poll: &mut Poll<'_>,
 ) -> Result<Elimination> {
     check(consumers)?;
+    check_ridge(ridge)?;
     let mut readings = Vec::with_capacity(consumers.len());
     for (covariance, weights) in consumers {
         let factor = Regularised::new(covariance, ridge, poll)?.factor;
@@ -52,6 +54,7 @@ pub fn search_from(
     poll: &mut Poll<'_>,
 ) -> Result<Found> {
     let units = check(consumers)?;
+    check_ridge(ridge)?;
     if start.windows(2).any(|pair| pair[0] >= pair[1]) || start.iter().any(|&unit| unit >= units) {
         return Err(Error::Config {
             field: "start",
@@ -81,6 +84,14 @@ fn check(consumers: &[(Array2<f64>, Array2<f64>)]) -> Result<usize> {
         }
     }
     Ok(units)
+}
+
+fn check_ridge(ridge: f64) -> Result<()> {
+    if (0.0..=1000.0).contains(&ridge) {
+        return Ok(());
+    }
+    let expected = "a number in [0, 1000]".into();
+    Err(Error::Config { field: "ridge", expected, got: ridge.to_string() })
 }
 
 fn check_square(matrix: &Array2<f64>) -> Result<()> {

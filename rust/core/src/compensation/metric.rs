@@ -11,6 +11,8 @@ use crate::gradient::Backward;
 use crate::linalg::{add_gram, mirror};
 use crate::network::{Network, NodeId};
 
+/// More outputs than this have no metric: it is a dense matrix of them.
+const WIDEST: usize = 4096;
 /// Most samples that gradients are taken on.
 const MOST_SAMPLES: usize = 1500;
 /// Gradients in all, of one logit on one sample each, from which on samples are left out.
@@ -33,12 +35,15 @@ pub(super) fn of_logits(
     let heads = network.logits();
     let logits: usize = heads.iter().map(|&head| network.node(head).len()).sum();
     let samples = (MOST_GRADIENTS / logits.max(1)).min(MOST_SAMPLES).min(feeds.samples());
+    // From all over: sources one after the other, and what a user gives, are in some order.
+    let feeds = &feeds.spread(samples);
     let backward = match Backward::new(network, feeds, &heads) {
         Ok(backward) if samples > 0 => backward,
         Ok(_) | Err(Error::Graph { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
     let width = |id: NodeId| network.node(id).last_axis();
+    let nodes: Vec<NodeId> = nodes.iter().copied().filter(|&id| width(id) <= WIDEST).collect();
     let mut grams: Vec<Array2<f64>> =
         nodes.iter().map(|&id| Array2::zeros((width(id), width(id)))).collect();
     for chunk in backward.plan.chunks(samples) {
@@ -47,8 +52,9 @@ pub(super) fn of_logits(
         for &head in &heads {
             for logit in 0..network.node(head).len() {
                 let cotangent = centred(rows, network.node(head).len(), width(head), logit);
-                let found = backward.pull_back_to(&values, vec![(head, cotangent)], nodes, poll)?;
-                for ((gradient, gram), &id) in found.iter().zip(&mut grams).zip(nodes) {
+                let found =
+                    backward.pull_back_to(&values, vec![(head, cotangent)], &nodes, poll)?;
+                for ((gradient, gram), &id) in found.iter().zip(&mut grams).zip(&nodes) {
                     let wide = in_rows(gradient, width(id)).mapv(f64::from);
                     add_gram(gram.view_mut(), wide.view(), 1.0);
                 }
@@ -56,9 +62,12 @@ pub(super) fn of_logits(
         }
     }
     let mut metrics = BTreeMap::new();
-    for (mut gram, &id) in grams.into_iter().zip(nodes) {
+    for (mut gram, id) in grams.into_iter().zip(nodes) {
         mirror(&mut gram);
         gram /= samples as f64;
+        if gram.iter().any(|slope| !slope.is_finite()) {
+            continue; // slopes beyond f32: the weights alone have to do
+        }
         metrics.insert(id, root(gram, poll)?);
     }
     Ok(Some(metrics))

@@ -65,7 +65,8 @@ impl<'a, S: Statistics> Original<'a, S> {
             }
         }
         for group in groups {
-            let layer = original.layer(group, config.selection_ridge, poll)?;
+            let given = matches!(config.selection, Selection::Given(_));
+            let layer = original.layer(group, config.selection_ridge, given, poll)?;
             original.layers.push(layer);
         }
         Ok(original)
@@ -94,10 +95,14 @@ impl<'a, S: Statistics> Original<'a, S> {
         Ok(found)
     }
 
-    fn layer(&self, group: Group, ridge: f64, poll: &mut Poll<'_>) -> Result<Layer> {
+    /// A layer with the order in which its units go, unless that is given.
+    fn layer(&self, group: Group, ridge: f64, given: bool, poll: &mut Poll<'_>) -> Result<Layer> {
         if let Some(obstacle) = self.obstacle(&group) {
             let order = self.order_of_saliencies(&group, poll)?;
             return Ok(Layer { group, order, ridge: None, obstacle: Some(obstacle) });
+        }
+        if given {
+            return Ok(Layer { group, order: Vec::new(), ridge: Some(ridge), obstacle: None });
         }
         let (mut readings, mut most) = (Vec::new(), ridge);
         for consumer in &group.consumers {

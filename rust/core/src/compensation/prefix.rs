@@ -74,7 +74,8 @@ impl<S: Statistics> Prefix<S> {
         };
         let all_stay = kept.len() == group.units;
         let outputs: Vec<NodeId> = group.consumers.iter().map(|consumer| consumer.node).collect();
-        if all_stay && (!self.changed || config.rule != Rule::LeastSquares) {
+        let nothing_to_follow = !self.changed || !config.closed_loop;
+        if all_stay && (nothing_to_follow || config.rule != Rule::LeastSquares) {
             fit.loss = self.error_at(original, &outputs, poll)?;
             return Ok(fit);
         }

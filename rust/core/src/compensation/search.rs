@@ -12,6 +12,8 @@ use crate::random::Random;
 /// Moves that every chain makes before its regressions are solved anew (sweeps drift) and the
 /// caller is asked.
 const MOVES_PER_ROUND: usize = 256;
+/// Moves in which a chain cools down; after as many it is heated again.
+const MOVES_PER_COOLING: usize = 4096;
 /// Moves whose energies tell how far they are apart.
 const TRIAL_MOVES: usize = 64;
 
@@ -117,6 +119,8 @@ pub(super) fn search(
     };
     let mut chains: Vec<Chain<'_>> = (0..how.chains as u64).map(chain).collect();
     let Some(scale) = chains.first().map(Chain::energy_scale) else { return Ok(nothing) };
+    // A search that the caller ends by the clock does not know its length: it cools again and again.
+    let cycle = how.moves.min(MOVES_PER_COOLING);
     let mut made = 0;
     while made < how.moves && goes_on(made * how.chains) {
         poll.check()?;
@@ -125,7 +129,7 @@ pub(super) fn search(
             .par_iter_mut()
             .map(|chain| {
                 for at in made..made + round {
-                    let left = 1.0 - at as f64 / how.moves as f64;
+                    let left = 1.0 - (at % cycle) as f64 / cycle as f64;
                     chain.step(how.heat * scale * left);
                 }
                 chain.settle()

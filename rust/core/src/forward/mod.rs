@@ -83,6 +83,14 @@ impl Feeds {
         self.samples
     }
 
+    /// So many of the samples, evenly from the first to the last.
+    pub(crate) fn spread(&self, samples: usize) -> Self {
+        let rows: Vec<usize> = (0..samples).map(|at| at * self.samples / samples.max(1)).collect();
+        let chosen = |values: &Arc<Array2<f32>>| Arc::new(values.select(Axis(0), &rows));
+        let values = self.values.iter().map(|(&id, values)| (id, chosen(values))).collect();
+        Self { values, samples }
+    }
+
     /// Whether values of this node were given.
     pub fn contains(&self, id: NodeId) -> bool {
         self.values.contains_key(&id)

@@ -61,10 +61,11 @@ struct End {
 
 impl End {
     fn new(at: f64) -> Self {
-        if at.is_infinite() {
+        let density = density(at);
+        // Far out the polynomials overflow; what is left of the density there is nothing.
+        if density == 0.0 {
             return Self { at, hermite: [0.0; TERMS + 1], moment: 0.0 };
         }
-        let density = density(at);
         Self { at, hermite: hermite(at).map(|value| value * density), moment: at * density }
     }
 }

@@ -20,6 +20,9 @@ pub fn gradient(
     cotangents: &[(NodeId, Array2<f32>)],
     poll: &mut Poll<'_>,
 ) -> Result<Vec<Array2<f32>>> {
+    if cotangents.is_empty() {
+        return Err(Error::Values("no cotangents; give those of at least one node".into()));
+    }
     for (id, cotangent) in cotangents {
         check(network, feeds.samples(), *id, cotangent)?;
     }
