@@ -40,7 +40,10 @@ def twin_of(case: Case, points: list[Array], kept: dict[str, list[int]], **optio
     """Refit layer after layer, the removed units staying with zero outgoing weights."""
     pruned, changed = case.graph, False
     for layer, group in groups_of(case.network).items():
-        changed = changed or len(kept[layer]) < group.units
+        all_stay = len(kept[layer]) == group.units
+        changed = changed or not all_stay
+        if all_stay and not options.get("closed_loop", True):
+            continue  # regressed on itself: there is nothing to make up for
         if changed:
             names, units = group.consumers, group.units
             pruned = refit(case.graph, pruned, names, kept[layer], points, units=units, **options)

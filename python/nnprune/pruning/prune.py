@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 
 __all__ = ["prune"]
 
+# Multiplications for one input from which on the judge's thousands of gradients take minutes: then
+# it only looks where it decides something.
+_DEAR = 5_000_000
+
 InputBounds = tuple[ArrayLike, ArrayLike] | Mapping[str, Any] | Sequence[Any] | None
 
 
@@ -327,7 +331,8 @@ def _judge(
 ) -> Judge | None:
     """Return the judge where it decides something (`asked`), or the result tells what it says."""
     reported = told or not isinstance(rule, Sum)
-    if not asked and not (reported and judgeable(opened)):
+    dear = sum(node.macs for node in opened.graph.network.nodes) > _DEAR
+    if not asked and (dear or not (reported and judgeable(opened))):
         return None
     try:
         return Judge(opened, box, source=None, samples=JUDGED_SAMPLES, seed=seed)
