@@ -57,7 +57,7 @@ class CompensationTrace:
     sha256 : str or None
         Fingerprint of representative inputs.
     seed : int or None
-        Seed that synthetic inputs and the search were drawn with.
+        The run's seed, which the streams of the inputs and of the search come from.
     remarks : tuple of str
         Where something else had to be drawn than the source says, and why.
     loss : float or None
@@ -159,6 +159,12 @@ class PolishTrace:
         What ended it; "min_agreement" where it was taken back because it left less of that.
     seconds : float
         How long it took: wall time.
+    given : int or None
+        How many representative inputs its inputs were made of.
+    sha256 : str or None
+        Their fingerprint.
+    remarks : tuple of str
+        Where something else had to be drawn than the source says, and why.
     """
 
     options: Mapping[str, Any]
@@ -169,7 +175,11 @@ class PolishTrace:
     best: int
     stopped_by: str
     seconds: float
+    given: int | None = None
+    sha256: str | None = None
+    remarks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**vars(self), "options": dict(self.options), "losses": list(self.losses)}
+        lists = {"losses": list(self.losses), "remarks": list(self.remarks)}
+        return {**vars(self), "options": dict(self.options), **lists}

@@ -36,7 +36,7 @@ from nnprune.synthetic.sources import (
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["JUDGED_SAMPLES", "Judge", "agreement", "has_images", "judgeable", "stream"]
+__all__ = ["JUDGED_SAMPLES", "Judge", "agreement", "judgeable", "stream"]
 
 #: Inputs that the judge looks at: the standard error of an agreement of 0.9 is 0.005.
 JUDGED_SAMPLES = 4000
@@ -98,6 +98,12 @@ def agreement(
             f"the original takes inputs of shape {shapes[0]}, the pruned model {shapes[1]}: they "
             "do not belong together"
         )
+    given = [_shapes_of_logits(opened) for opened in (whole, small)]
+    if given[0] != given[1]:
+        raise ModelError(
+            f"the original gives logits of shape {given[0]}, the pruned model {given[1]}: they do "
+            "not belong together"
+        )
     box = input_box_of(whole, input_bounds)
     judge = Judge(whole, box, source=chosen, samples=samples, seed=seed)
     return judge.told(judge.agreement_of(small))
@@ -131,8 +137,8 @@ class Judge:
         reason = not_judgeable(opened)
         if reason is not None:
             raise ModelError(
-                f"model '{opened.model.name}': {reason}, and agreement is of classes; leave out "
-                "restarts and min_agreement"
+                f"model '{opened.model.name}': {reason}, and agreement is of classes; "
+                "restarts and min_agreement have nothing to go by"
             )
         self._opened = opened
         self._source = judged_on(opened, box) if source is None else source
@@ -184,14 +190,9 @@ def judged_on(opened: OpenedModel, box: InputBox) -> Source:
 
     Two kinds, since one alone favours what was fitted on it.
     """
-    first = FirstLayer(mean=0.0, contrast=0.4) if has_images(opened, box) else FirstLayer()
+    images = Scene.of(opened.graph.network, box).has_images
+    first = FirstLayer(mean=0.0, contrast=0.4) if images else FirstLayer()
     return Mixture(sources=(GradientFound(), first))
-
-
-def has_images(opened: OpenedModel, box: InputBox) -> bool:
-    """Whether an input of the model looks like an image."""
-    sides = Scene.of(opened.graph.network, box).sides
-    return any(side.image is not None for side in sides)
 
 
 def judgeable(opened: OpenedModel) -> bool:
@@ -203,9 +204,7 @@ def not_judgeable(opened: OpenedModel) -> str | None:
     """Say why a model is nothing for the judge; None if it is."""
     from nnprune.keras_io.logits import loss_task
 
-    network = opened.graph.network
-    shapes = {node.name: node.shape for node in network.nodes}
-    outputs = [shapes[name] for name in network.logits]
+    network, outputs = opened.graph.network, _shapes_of_logits(opened)
     if len(outputs) != 1 or len(outputs[0]) != 1:
         return f"it gives outputs of shape {outputs}"
     if opened.graph.opaque and len(opened.graph.inputs) != 1:
@@ -238,3 +237,9 @@ def _keras_classes(model: keras.Model, inputs: Sequence[NDArray[np.float32]]) ->
     from nnprune.keras_io.logits import logits_model
 
     return predictions(outputs_of(logits_model(model).model, inputs[0]))
+
+
+def _shapes_of_logits(opened: OpenedModel) -> list[tuple[int, ...]]:
+    network = opened.graph.network
+    shapes = {node.name: node.shape for node in network.nodes}
+    return [shapes[name] for name in network.logits]

@@ -283,6 +283,12 @@ class PruningResult:
             lines.append(f"compensated by {trace.name.replace('_', ' ')}{on}")
         lines += [f"  {layer}: summed instead, {why}" for layer, why in trace.fallbacks.items()]
         lines += [f"  {remark}" for remark in trace.remarks]
+        asked = trace.options.get("ridge")
+        lines += [
+            f"  {fit.layer}: singular, ridge raised to {fit.ridge:.2g}"
+            for fit in trace.layers
+            if asked is not None and fit.ridge is not None and fit.ridge > asked
+        ]
         if self.polish is not None:
             lines.append(
                 f"polished    on {self.polish.samples:,} {self.polish.inputs} inputs in"

@@ -16,7 +16,7 @@ from nnprune.keras_io.rebuild import rebuild
 from nnprune.keras_io.weights import named_layers
 from nnprune.keras_io.wording import quoted
 
-__all__ = ["Student", "centred"]
+__all__ = ["Student"]
 
 # Their kernels and biases are what a certificate can follow through a training.
 _TRAINED = frozenset({"Dense", "Conv1D", "Conv2D", "Conv3D"})
@@ -86,7 +86,7 @@ class Student:
             weight.assign(value)
 
 
-def centred(logits: Any) -> Any:
+def _centred(logits: Any) -> Any:
     """Leave out what a softmax does: the mean of several logits."""
     if logits.shape[-1] == 1:
         return logits
@@ -100,7 +100,7 @@ class _Error:
         self._scale = scale
 
     def __call__(self, wanted: Any, found: Any) -> Any:
-        difference = centred(ops.cast(found, "float32") - ops.cast(wanted, "float32"))
+        difference = _centred(ops.cast(found, "float32") - ops.cast(wanted, "float32"))
         return ops.mean(ops.square(difference / self._scale))
 
 

@@ -79,7 +79,8 @@ def check_options(
     compensation = Sum() if compensation is None else compensation
     if not isinstance(method, Annealing | Greedy | OneShot | Elimination):
         raise ConfigError(
-            f"method: expected nnprune.Annealing(), Greedy() or OneShot(), got {method!r}"
+            f"method: expected nnprune.Annealing(), Greedy(), OneShot() or Elimination(), "
+            f"got {method!r}"
         )
     if isinstance(target, str) and target != LOSSLESS:
         raise ConfigError(f"target: expected a number or '{LOSSLESS}', got {target!r}")

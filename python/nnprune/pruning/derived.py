@@ -73,15 +73,14 @@ def led(
     network = opened.graph.network
     if opened.graph.opaque:
         return list(starts)
-    sides = Scene.of(network, box).sides
-    images = [side.image for side in sides]
-    usual = GradientFound().ascent(images=any(image is not None for image in images))
+    scene = Scene.of(network, box)
+    usual = GradientFound().ascent(images=scene.has_images)
     ascent = replace(usual, steps=_STEPS, step_size=_STEP_SIZE * usual.step_size)
     found: list[Array] = network.invert(
-        {side.name: start for side, start in zip(sides, starts, strict=True)},
-        [side.lower.astype(np.float64) for side in sides],
-        [side.upper.astype(np.float64) for side in sides],
-        images=images,
+        {side.name: start for side, start in zip(scene.sides, starts, strict=True)},
+        [side.lower.astype(np.float64) for side in scene.sides],
+        [side.upper.astype(np.float64) for side in scene.sides],
+        images=[side.image for side in scene.sides],
         seed=int(random.integers(2**63)),
         **asdict(ascent),
     )

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnprune.compensation import Polish, source_of
-from nnprune.judge import has_images, stream
+from nnprune.judge import stream
 from nnprune.keras_io.input_box import InputBox
 from nnprune.keras_io.opened import OpenedModel
 from nnprune.pruning.derived import led, repeated
 from nnprune.pruning.job import Job
 from nnprune.synthetic.draw import draw
+from nnprune.synthetic.scene import Scene
 from nnprune.synthetic.sources import (
     ConvexCombinations,
     DeadLeaves,
@@ -47,12 +48,15 @@ class Lessons:
         Where they come from.
     seed
         Seed of the batches.
+    remarks
+        Where something else had to be drawn than the source says.
     """
 
     x: Array = field(repr=False)
     held_out: Array = field(repr=False)
     kind: str
     seed: int
+    remarks: tuple[str, ...] = ()
 
 
 def lessons_for(job: Job, polish: Polish, seed: int) -> Lessons:
@@ -81,15 +85,17 @@ def lessons_for(job: Job, polish: Polish, seed: int) -> Lessons:
             seed=own,
         )
     source = _usual(job.opened, job.box) if polish.source is None else source_of(polish.source)
-    drawn = draw(job.opened, job.box, source, samples=polish.samples, seed=own).arrays[0]
-    drawn = drawn[random.permutation(len(drawn))]
+    found = draw(job.opened, job.box, source, samples=polish.samples, seed=own)
+    drawn = found.arrays[0][random.permutation(polish.samples)]
     held = max(1, len(drawn) // _HELD_OUT)
-    return Lessons(x=drawn[held:], held_out=drawn[:held], kind="synthetic", seed=own)
+    return Lessons(
+        x=drawn[held:], held_out=drawn[:held], kind="synthetic", seed=own, remarks=found.remarks
+    )
 
 
 def _usual(opened: OpenedModel, box: InputBox) -> Source:
     found, mixed = GradientFound(), ConvexCombinations()
-    if has_images(opened, box):
+    if Scene.of(opened.graph.network, box).has_images:
         return Mixture(sources=(found, mixed, DeadLeaves(), FirstLayer(mean=0.0, contrast=0.4)))
     return Mixture(sources=(found, found, mixed, NearZero()))
 

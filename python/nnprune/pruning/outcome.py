@@ -39,10 +39,13 @@ class Accounts:
         Whether the file was trusted.
     engine_seconds
         CPU time of the engine, of all seeds together.
+    evaluation_seconds
+        CPU time of measuring its epochs.
     """
 
     trusted: bool
     engine_seconds: float
+    evaluation_seconds: float
 
 
 def result_of(
@@ -103,7 +106,7 @@ def result_of(
         rounding=rebuilt.rounding,
         trusted=accounts.trusted,
         engine_seconds=accounts.engine_seconds,
-        evaluation_seconds=0.0 if supervisor is None else supervisor.cpu_seconds,
+        evaluation_seconds=accounts.evaluation_seconds,
         original_evaluation=None if supervisor is None else supervisor.original,
         undone=run.undone,
         kernel_path=run.kernel_path,
@@ -127,7 +130,7 @@ def _agrees_too_little(job: Job, model: keras.Model) -> bool:
 
 def _polished(job: Job, model: object, seed: int, polish: Polish, *, progress: bool) -> PolishTrace:
     lessons = lessons_for(job, polish, seed)
-    return polish_model(
+    trace = polish_model(
         job.opened,
         model,
         job.box,
@@ -138,6 +141,10 @@ def _polished(job: Job, model: object, seed: int, polish: Polish, *, progress: b
         seed=lessons.seed,
         progress=progress,
     )
+    given = job.representatives if lessons.kind == "representative" else None
+    if given is not None:
+        trace = replace(trace, given=len(given.arrays[0]), sha256=given.sha256)
+    return replace(trace, remarks=lessons.remarks)
 
 
 def _agreement(job: Job, run: Run, model: object, *, polished: bool) -> SyntheticAgreement | None:

@@ -355,15 +355,21 @@ def _results(
 ) -> list[PruningResult]:
     """Prune to each target; to all at once where units are selected before they are made up for."""
     together = not isinstance(job.compensation, Sum)
-    results = []
+    results: list[PruningResult] = []
     for part in [list(targets)] if together else [[target] for target in targets]:
         text, total, unit = _amount(job, part, restarts)
         started, watched = time.process_time(), watchers.cpu_seconds
+        measured = _evaluation_seconds(watchers)
         with counter(text, total=total, unit=unit, progress=progress) as advance:
             watchers.advance = advance
             found = best_of(job, part, seed, restarts, watchers)
         seconds = time.process_time() - started - (watchers.cpu_seconds - watched)
-        accounts = Accounts(trusted=trusted, engine_seconds=seconds)
+        accounts = Accounts(
+            trusted=trusted,
+            engine_seconds=seconds,
+            # The original is measured once, before the first of several targets.
+            evaluation_seconds=_evaluation_seconds(watchers) - (measured if results else 0.0),
+        )
         results += [
             result_of(
                 job, target, best, accounts, polish=polish, watchers=watchers, progress=progress
@@ -371,6 +377,10 @@ def _results(
             for target, best in zip(part, found, strict=True)
         ]
     return results
+
+
+def _evaluation_seconds(watchers: Watchers) -> float:
+    return 0.0 if watchers.supervisor is None else watchers.supervisor.cpu_seconds
 
 
 def _amount(job: Job, targets: Sequence[Any], restarts: int) -> tuple[str, int | None, str]:

@@ -130,11 +130,12 @@ class _Painter:
             case ConvexCombinations():
                 return self._convex(source, samples, seeds)
             case GradientFound():
-                images = any(side.image is not None for side in self.scene.sides)
                 starts, steps = seeds.spawn(2)
                 seed = int(steps.generate_state(1, np.uint64)[0])
                 return self._by_gradient(
-                    source.ascent(images=images), self._starts(source, samples, starts), seed
+                    source.ascent(images=self.scene.has_images),
+                    self._starts(source, samples, starts),
+                    seed,
                 )
             case _:
                 random = np.random.default_rng(seeds)

@@ -68,6 +68,11 @@ class Scene:
     network: _core.Network
     sides: tuple[InputSide, ...]
 
+    @property
+    def has_images(self) -> bool:
+        """Whether an input is an image."""
+        return any(side.image is not None for side in self.sides)
+
     @classmethod
     def of(cls, network: _core.Network, input_box: InputBox) -> Scene:
         """Check a box and find the images among the inputs.
