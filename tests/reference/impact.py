@@ -174,14 +174,14 @@ def impact(
         changes = {pair[0]: pair_change(layer, boxes, pair, change)}
         for consumer in layer.consumers:
             shape = boxes[consumer.node.sources[0]][0].shape
-            moved = moved_by(known.before[consumer.node.name], _read(consumer, shape, changes))
+            moved = alone(known.before[consumer.node.name], _read(consumer, shape, changes))
             low[row] += moved[0]
             high[row] += moved[1]
     return low, high
 
 
-def moved_by(rows: Rows, change: Interval) -> Interval:
-    """Bound the logits' move by the change of a tensor."""
+def alone(rows: Rows, change: Interval) -> Interval:
+    """Bound the logits' move by the change of one unit's elements."""
     lower, upper = change[0].ravel(), change[1].ravel()
     elements = np.flatnonzero((lower != 0.0) | (upper != 0.0))
     return rows.times(elements, (lower[elements], upper[elements]))
@@ -224,8 +224,8 @@ def joint_impact(
         for nominee, delegate in removed_units(pairs).items()
     }
     by_jacobian = [
-        moved_by(
-            known.before[consumer.node.name],
+        known.moved_by(
+            consumer.node,
             _read(consumer, old[consumer.node.sources[0]][0].shape, changes),
         )
         for consumer in layer.consumers

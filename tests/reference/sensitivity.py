@@ -82,6 +82,27 @@ class Rows:
         reach = np.abs(centre) @ half + deviation
         return centre @ middle - reach, centre @ middle + reach
 
+    def through_rows(self, kernel: Array, change: Interval) -> Interval:
+        """Bound rows times `change @ kernel`, for a few rows of a kernel.
+
+        The ball is met by each row of the kernel, by the sum of their sizes, and by their own
+        spectral norm.
+        """
+        middle, half = (change[0] + change[1]) / 2.0, (change[1] - change[0]) / 2.0
+        most = np.maximum(np.abs(change[0]), np.abs(change[1]))
+        centre = self.centre @ kernel.T
+        by_ball = np.multiply.outer(self.norm, np.linalg.norm(kernel, axis=1))
+        deviation = np.minimum(self.radius @ np.abs(kernel).T, by_ball) @ most
+        sums = float(np.linalg.norm(most @ np.abs(kernel)))
+        whole = min(sums, spectral_norm(kernel) * float(np.linalg.norm(most)))
+        reach = np.abs(centre) @ half + np.minimum(deviation, self.norm * whole)
+        return centre @ middle - reach, centre @ middle + reach
+
+    @property
+    def active(self) -> NDArray[np.intp]:
+        """The elements that any row has a part in: units that are gone are none of them."""
+        return np.flatnonzero(np.any((self.centre != 0.0) | (self.radius != 0.0), axis=0))
+
 
 @dataclass(frozen=True)
 class Norms:
@@ -192,6 +213,9 @@ def pull(node: Node, rows: Rows, sources: Sequence[Interval]) -> list[Rows]:
         signed = matrices(node, shapes, magnitude=False)
         absolute = matrices(node, shapes, magnitude=True)
         norms = norms_of(node, shapes[0])
+        kernel = node.weight("kernel")
+        if node.kind == "dense" and kernel is not None and math.prod(shapes[0]) == len(kernel):
+            norms = Norms.of_kernel(kernel[:, rows.active])
         return [rows.through_linear(*pair, norms) for pair in zip(signed, absolute, strict=True)]
     match node.kind:
         case "activation":
@@ -216,6 +240,17 @@ class Sensitivity:
     before: Mapping[str, Rows]
     after: Mapping[str, Rows]
     holds: bool
+
+    def moved_by(self, node: Node, change: Interval) -> Interval:
+        """Bound the logits' move by the change of what a node reads."""
+        lower, upper = change[0].ravel(), change[1].ravel()
+        elements = np.flatnonzero((lower != 0.0) | (upper != 0.0))
+        change = lower[elements], upper[elements]
+        kernel = node.weight("kernel")
+        # A dense op on one position, each of whose inputs is a unit: only their rows count.
+        if node.kind == "dense" and kernel is not None and lower.size == len(kernel):
+            return self.after[node.name].through_rows(kernel[elements], change)
+        return self.before[node.name].times(elements, change)
 
 
 def sensitivity(

@@ -2,6 +2,7 @@
 
 use crate::config::{Density, EnergyConfig, Normalization};
 use crate::interval::Intervals;
+use crate::similarity::neighbours;
 
 /// The logistic function.
 fn logistic(x: f64) -> f64 {
@@ -16,27 +17,15 @@ pub fn entropy(outputs: &Intervals, similarity: f64, density: Density) -> f64 {
     let lowest = outputs.lower.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = outputs.upper.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let range = highest - lowest;
-    let comparable = range.is_finite() && range > 0.0;
-    let neighbours = |k: usize| -> usize {
-        if !comparable {
-            return m - 1;
-        }
-        let (lower, upper) = (outputs.lower[k], outputs.upper[k]);
-        // Without a branch and over everything, itself too: the processor does several at once.
-        let alike: usize = outputs
-            .lower
-            .iter()
-            .zip(&outputs.upper)
-            .map(|(&l, &u)| {
-                let moved = (lower - l).abs() + (upper - u).abs();
-                usize::from(1.0 - moved / (2.0 * range) >= similarity)
-            })
-            .sum();
-        alike - usize::from(1.0 >= similarity)
+    let counts = if range.is_finite() && range > 0.0 {
+        neighbours(outputs, range, similarity)
+    } else {
+        vec![m.saturating_sub(1); m]
     };
     let itself = usize::from(density == Density::Inclusive);
-    (0..m)
-        .map(|k| (neighbours(k) + itself) as f64 / m as f64)
+    counts
+        .into_iter()
+        .map(|count| (count + itself) as f64 / m as f64)
         .filter(|&density| density > 0.0)
         .map(|density| -density * libm::log(density))
         .sum()

@@ -2,7 +2,7 @@
 //!
 //! The method is that of Meng, Bai, Teo and Dong (arXiv 2204.00783), made precise in
 //! `docs/method.md`. A module uses only those listed before it:
-//! [`error`], [`interval`], [`random`], [`activation`], [`gaussian`], [`config`], [`network`], `linalg`,
+//! [`error`], `tasks`, [`interval`], `similarity`, [`random`], [`activation`], [`gaussian`], [`config`], [`network`], `linalg`,
 //! [`forward`], [`gradient`], `adjoint`, [`bounds`], [`inversion`], [`sensitivity`], [`impact`],
 //! [`saliency`], [`energy`], [`merge`], [`annealing`], [`one_shot`], [`trace`], [`certificate`],
 //! [`verification`], [`prune`], [`compensation`].
@@ -32,6 +32,8 @@ pub mod prune;
 pub mod random;
 pub mod saliency;
 pub mod sensitivity;
+mod similarity;
+mod tasks;
 pub mod trace;
 pub mod verification;
 

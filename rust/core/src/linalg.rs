@@ -196,6 +196,34 @@ pub(crate) fn pull_back(
     pulled
 }
 
+/// `W C^T`, or `|W| C^T`, for some rows of a kernel W: of shape (those rows, rows of C).
+pub(crate) fn selected_product(
+    kernel: ArrayView2<'_, f32>,
+    selected: &[usize],
+    coefficients: ArrayView2<'_, f64>,
+    absolute: bool,
+) -> Array2<f64> {
+    let columns = kernel.ncols();
+    let mut product = Array2::zeros((selected.len(), coefficients.nrows()));
+    let task = |(rows, mut target): (&[usize], ArrayViewMut2<'_, f64>)| {
+        let weight = |(row, column): (usize, usize)| {
+            let weight = kernel[[rows[row], column]];
+            f64::from(if absolute { weight.abs() } else { weight })
+        };
+        let block = Array2::from_shape_fn((rows.len(), columns), weight);
+        let right = coefficients.t();
+        ndarray::linalg::general_mat_mul(1.0, &block, &right, 0.0, &mut target);
+    };
+    if product.len() * columns < PARALLEL_FROM {
+        let targets = product.axis_chunks_iter_mut(Axis(0), ROWS_PER_TASK);
+        selected.chunks(ROWS_PER_TASK).zip(targets).for_each(task);
+    } else {
+        let targets = product.axis_chunks_iter_mut(Axis(0), ROWS_PER_TASK);
+        selected.par_chunks(ROWS_PER_TASK).zip(targets.into_par_iter()).for_each(task);
+    }
+    product
+}
+
 /// Widest kernel (by its shorter side) whose Gram matrix is squared four times, and twice.
 const SQUARED: [(usize, i32); 2] = [(512, 4), (2048, 2)];
 

@@ -1,5 +1,7 @@
 //! The primitive operation: the delegate takes over the nominee's outgoing weights.
 
+use std::sync::Arc;
+
 use ndarray::{Array1, Array2, Axis};
 
 use crate::error::{Error, Result};
@@ -67,6 +69,7 @@ pub fn silence(network: &mut Network, group: &Group, units: &[usize]) -> Vec<Row
         let Some((kernel, _)) = network.node_mut(consumer.node).op.kernel_and_bias_mut() else {
             continue;
         };
+        let kernel = Arc::make_mut(kernel);
         let mut rows: Vec<usize> =
             units.iter().flat_map(|&unit| (unit..kernel.nrows()).step_by(group.units)).collect();
         rows.sort_unstable();
@@ -100,6 +103,7 @@ fn merge_rows(
     scale: &dyn Fn(&Consumer, Pair) -> f64,
 ) -> Option<RowChange> {
     let (kernel, bias) = network.node_mut(consumer.node).op.kernel_and_bias_mut()?;
+    let kernel = Arc::make_mut(kernel);
     let mut touched: Vec<usize> = pairs
         .iter()
         .flat_map(|pair| [pair.nominee, pair.delegate])
@@ -161,14 +165,15 @@ pub fn remove(network: Network, group: &Group, kept: &[usize]) -> Network {
             .collect()
     };
     if let Some((kernel, bias)) = smaller.node_mut(group.producer).op.kernel_and_bias_mut() {
-        // A selection of columns comes out column by column; kernels are kept row by row.
-        *kernel = kernel.select(Axis(1), kept).as_standard_layout().into_owned();
+        // Row by row: `select` would lay the columns out one after the other.
+        let at = |(row, unit): (usize, usize)| kernel[[row, kept[unit]]];
+        *kernel = Array2::from_shape_fn((kernel.nrows(), kept.len()), at).into();
         *bias = bias.as_ref().map(|bias| bias.select(Axis(0), kept));
     }
     let mut resized = vec![group.producer];
     for consumer in &group.consumers {
         if let Some((kernel, _)) = smaller.node_mut(consumer.node).op.kernel_and_bias_mut() {
-            *kernel = kernel.select(Axis(0), &elements(kernel.nrows()));
+            *kernel = kernel.select(Axis(0), &elements(kernel.nrows())).into();
         }
         resized.extend(&consumer.path);
     }

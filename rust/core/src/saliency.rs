@@ -1,13 +1,13 @@
 //! Saliency of pairs of units (eq. 2), from one Gram product that is kept up to date.
 
 use ndarray::{Array2, ArrayView2};
-use rayon::prelude::*;
 
 use crate::config::{BiasTerm, Outgoing};
 use crate::error::{Poll, Result};
 use crate::impact::Pair;
 use crate::linalg::{gram, update_gram};
 use crate::network::{Group, Network};
+use crate::tasks;
 
 /// Delegates remembered for each nominee.
 const REMEMBERED: usize = 4;
@@ -15,8 +15,12 @@ const REMEMBERED: usize = 4;
 const CANCELLATION: f64 = 1e-6;
 /// Below this share of the largest squared norms ever, updates have left more error than digits.
 const DRIFT: f64 = 1e-10;
-/// Nominees whose delegates are looked for between two polls.
+/// Fewest nominees whose delegates are looked for between two polls.
 const NOMINEES_PER_POLL: usize = 32;
+/// Operations between two polls, if there are more nominees than that.
+const OPERATIONS_PER_POLL: usize = 1 << 23;
+/// Operations that a distance takes, about.
+const OPERATIONS: usize = 8;
 /// Smallest denominator of the bias term.
 const SMALLEST_BIAS_SUM: f64 = 1e-12;
 
@@ -29,6 +33,9 @@ pub struct Candidate {
     pub pair: Pair,
 }
 
+/// Delegates by distance, the nearest first.
+type Nearest = Vec<(f64, usize)>;
+
 /// The saliencies of one layer's units.
 #[derive(Debug, Clone)]
 pub struct Saliency {
@@ -40,10 +47,12 @@ pub struct Saliency {
     can_delegate: Vec<bool>,
     measure: Outgoing,
     bias_term: BiasTerm,
+    /// Squared norms of the columns, scaled.
+    norms: Vec<f64>,
     /// Largest squared norm each column ever had: what its entries may have lost digits to.
     largest: Vec<f64>,
     /// Cheapest live delegates of each nominee, `None` where distances have changed.
-    nearest: Vec<Option<Vec<(f64, usize)>>>,
+    nearest: Vec<Option<Nearest>>,
 }
 
 impl Saliency {
@@ -66,6 +75,7 @@ impl Saliency {
                 .collect(),
             measure,
             bias_term,
+            norms: Vec::new(),
             largest: vec![0.0; units],
             nearest: vec![None; units],
         };
@@ -89,10 +99,13 @@ impl Saliency {
 
     /// Read the sizes of some units' outgoing weights anew.
     pub fn refresh_outgoing(&mut self, network: &Network, group: &Group, units: &[usize]) {
-        let sizes: Vec<f64> = units
-            .par_iter()
-            .map(|&unit| outgoing_size(network, group, unit, self.measure))
-            .collect();
+        let reads = |kernel: ArrayView2<'_, f32>| kernel.len() / group.units;
+        let weights = group.consumers.iter().filter_map(|consumer| {
+            network.node(consumer.node).op.kernel_and_bias().map(|(kernel, _)| reads(kernel.view()))
+        });
+        let sizes = tasks::map(units.len(), weights.sum(), |at| {
+            outgoing_size(network, group, units[at], self.measure)
+        });
         for (&unit, size) in units.iter().zip(sizes) {
             if (size == 0.0) != (self.outgoing[unit] == 0.0) {
                 self.nearest[unit] = None;
@@ -102,6 +115,8 @@ impl Saliency {
     }
 
     fn note_norms(&mut self) {
+        let squares = self.scale.iter().map(|scale| scale * scale);
+        self.norms = squares.zip(self.gram.diag()).map(|(square, norm)| square * norm).collect();
         for (largest, &norm) in self.largest.iter_mut().zip(self.gram.diag()) {
             *largest = largest.max(norm);
         }
@@ -117,8 +132,7 @@ impl Saliency {
     /// `d_ij` with the bias term: the saliency without the size of the outgoing weights.
     pub fn distance(&self, kernel: ArrayView2<'_, f32>, nominee: usize, delegate: usize) -> f64 {
         let (si, sj) = (self.scale[nominee], self.scale[delegate]);
-        let norms =
-            si * si * self.gram[[nominee, nominee]] + sj * sj * self.gram[[delegate, delegate]];
+        let norms = self.norms[nominee] + self.norms[delegate];
         let mut squared = norms - 2.0 * si * sj * self.gram[[nominee, delegate]];
         let once = si * si * self.largest[nominee] + sj * sj * self.largest[delegate];
         if squared < CANCELLATION * norms || squared < DRIFT * once {
@@ -164,32 +178,34 @@ impl Saliency {
         poll: &mut Poll<'_>,
     ) -> Result<Vec<Candidate>> {
         let kernel = kernel_of(network, group);
-        let mut nearest = std::mem::take(&mut self.nearest);
-        let mut candidates = Vec::with_capacity(nearest.len());
-        for (batch, nearest) in nearest.chunks_mut(NOMINEES_PER_POLL).enumerate() {
+        let free: Vec<usize> = (0..is_free.len()).filter(|&unit| is_free[unit]).collect();
+        let at_once = (OPERATIONS_PER_POLL / (OPERATIONS * group.units)).max(NOMINEES_PER_POLL);
+        let mut candidates = Vec::with_capacity(free.len());
+        for batch in free.chunks(at_once) {
             poll.check()?;
-            let nominees = nearest.par_iter_mut().enumerate();
-            let nominees = nominees.map(|(at, known)| (batch * NOMINEES_PER_POLL + at, known));
-            candidates.par_extend(nominees.filter(|&(nominee, _)| is_free[nominee]).filter_map(
-                |(nominee, known)| {
-                    let any_live =
-                        |list: &Vec<(f64, usize)>| list.iter().any(|&(_, unit)| is_live[unit]);
-                    if !known.as_ref().is_some_and(any_live) {
-                        *known = Some(self.cheapest(kernel, nominee, is_live));
-                    }
-                    let first_free = |list: &[(f64, usize)]| {
-                        list.iter().find(|&&(_, unit)| is_free[unit]).copied()
-                    };
-                    let (distance, delegate) = known
-                        .as_deref()
-                        .and_then(first_free)
-                        .or_else(|| first_free(&self.cheapest(kernel, nominee, is_free)))?;
-                    let saliency = self.outgoing[nominee] * distance;
-                    Some(Candidate { saliency, pair: Pair { nominee, delegate } })
-                },
-            ));
+            let any_live = |list: &Nearest| list.iter().any(|&(_, unit)| is_live[unit]);
+            let stale: Vec<usize> = batch
+                .iter()
+                .copied()
+                .filter(|&nominee| !self.nearest[nominee].as_ref().is_some_and(any_live))
+                .collect();
+            let found = tasks::map(stale.len(), OPERATIONS * group.units, |at| {
+                self.cheapest(kernel, stale[at], is_live)
+            });
+            for (nominee, found) in stale.into_iter().zip(found) {
+                self.nearest[nominee] = Some(found);
+            }
+            candidates.extend(batch.iter().filter_map(|&nominee| {
+                let first_free =
+                    |list: &[(f64, usize)]| list.iter().find(|&&(_, unit)| is_free[unit]).copied();
+                let (distance, delegate) = self.nearest[nominee]
+                    .as_deref()
+                    .and_then(first_free)
+                    .or_else(|| first_free(&self.cheapest(kernel, nominee, is_free)))?;
+                let saliency = self.outgoing[nominee] * distance;
+                Some(Candidate { saliency, pair: Pair { nominee, delegate } })
+            }));
         }
-        self.nearest = nearest;
         candidates.sort_by(|a, b| {
             a.saliency.total_cmp(&b.saliency).then(a.pair.nominee.cmp(&b.pair.nominee))
         });
@@ -217,13 +233,28 @@ impl Saliency {
         nominee: usize,
         is_free: &[bool],
     ) -> Vec<(f64, usize)> {
-        let mut best: Vec<(f64, usize)> = Vec::with_capacity(REMEMBERED + 1);
+        let mut best: Nearest = Vec::with_capacity(REMEMBERED + 1);
+        // Without outgoing weights every delegate costs nothing: the first will do.
+        let idle = self.outgoing[nominee] == 0.0;
+        let row = self.gram.row(nominee);
+        let (own, scale, bias) = (self.norms[nominee], self.scale[nominee], self.bias[nominee]);
+        let largest = scale * scale * self.largest[nominee];
+        let mut farthest = f64::INFINITY;
         for (delegate, &is_free) in is_free.iter().enumerate() {
             if delegate == nominee || !is_free || !self.can_delegate[delegate] {
                 continue;
             }
-            // Without outgoing weights every delegate costs nothing: the first will do.
-            let idle = self.outgoing[nominee] == 0.0;
+            // Most are too far away to be remembered: the square tells, without a root.
+            let norms = own + self.norms[delegate];
+            let other = self.scale[delegate];
+            let squared = norms - 2.0 * scale * other * row[delegate];
+            let gap = bias - self.bias[delegate];
+            if squared + gap * gap > farthest
+                && squared > CANCELLATION * norms
+                && squared > DRIFT * (largest + other * other * self.largest[delegate])
+            {
+                continue;
+            }
             let distance = if idle { 0.0 } else { self.distance(kernel, nominee, delegate) };
             if best.len() == REMEMBERED && distance >= best[REMEMBERED - 1].0 {
                 continue;
@@ -231,6 +262,10 @@ impl Saliency {
             let place = best.partition_point(|&(known, _)| known <= distance);
             best.insert(place, (distance, delegate));
             best.truncate(REMEMBERED);
+            if best.len() == REMEMBERED && self.bias_term == BiasTerm::Absolute {
+                let last = best[REMEMBERED - 1].0;
+                farthest = last * last * (1.0 + 8.0 * f64::EPSILON);
+            }
         }
         best
     }

@@ -287,5 +287,5 @@ fn spatial(kernel: &Weights<'_>) -> Vec<usize> {
 }
 
 fn weights(name: &str, weights: &Weights<'_>, bias: Option<&Weights<'_>>) -> PyResult<Dense> {
-    Ok(Dense { kernel: kernel(name, weights)?, bias: optional(name, bias)? })
+    Ok(Dense { kernel: kernel(name, weights)?.into(), bias: optional(name, bias)? })
 }

@@ -357,7 +357,7 @@ impl Network {
         let joint = enter(py, |poll| {
             let before = self.bounds(&input_box, poll)?;
             let settled = one_shot::with_final_delegates(&pairs);
-            let injected = impact::inject(&self.0, &group, &settled, &before, poll)?;
+            let injected = impact::inject(&self.0, &group, &settled, &before, None, poll)?;
             let mut merged = self.0.clone();
             let changes = merge::merge(&mut merged, &group, &pairs)?;
             let roundings: Vec<_> = changes.into_iter().map(|change| change.rounding).collect();

@@ -3,11 +3,15 @@
 //! A function is a row of coefficients, one for each element of the output. Everything here is in
 //! f64 with a rounding pad, so that what is enclosed stays enclosed.
 
+mod columns;
 mod ellipsoid;
 mod enclosure;
 mod norms;
 mod parts;
+mod through;
+mod times;
 
+pub(crate) use columns::Columns;
 pub(crate) use ellipsoid::reach;
 pub(crate) use enclosure::Enclosure;
 pub(crate) use norms::Norms;

@@ -25,18 +25,41 @@ pub(super) struct Part {
 /// What enclosures of one network's Jacobian share.
 #[derive(Debug)]
 pub(crate) struct Tools {
-    norms: HashMap<NodeId, Norms>,
+    norms: HashMap<NodeId, Arc<Norms>>,
     pub(super) shapes: Option<Shapes>,
+    /// Whether every node is met once, so that norms can be those of what matters there.
+    once: bool,
 }
 
 impl Tools {
     /// Balls only, or ellipsoids too: they cost products of square matrices.
     pub(crate) fn new(ellipsoids: bool) -> Self {
-        Self { norms: HashMap::new(), shapes: ellipsoids.then(Shapes::default) }
+        Self { norms: HashMap::new(), shapes: ellipsoids.then(Shapes::default), once: false }
     }
 
-    pub(super) fn norms(&mut self, network: &Network, id: NodeId) -> &Norms {
-        self.norms.entry(id).or_insert_with(|| Norms::of(network, id))
+    /// Balls only, for rows that meet every node once.
+    pub(crate) fn once() -> Self {
+        Self { once: true, ..Self::new(false) }
+    }
+
+    /// The norms of a node's op; `active` tells for which of its outputs, if it is asked.
+    pub(super) fn norms(
+        &mut self,
+        network: &Network,
+        id: NodeId,
+        active: impl FnOnce() -> Vec<usize>,
+    ) -> Arc<Norms> {
+        let node = network.node(id);
+        match &node.op {
+            // Units that are gone keep their weights until the end; no row asks for them.
+            Op::Dense(layer) if self.once && layer.kernel.ncols() == node.len() => {
+                Arc::new(Norms::of_columns(layer.kernel.view(), &active()))
+            }
+            _ => {
+                let make = || Arc::new(Norms::of(network, id));
+                Arc::clone(self.norms.entry(id).or_insert_with(make))
+            }
+        }
     }
 }
 

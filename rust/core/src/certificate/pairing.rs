@@ -1,5 +1,7 @@
 //! An original network and what pruning made of it, side by side in one shape.
 
+use std::sync::Arc;
+
 use ndarray::{Array1, Array2};
 
 use crate::error::{Error, Result};
@@ -210,6 +212,7 @@ fn overlay(pruned: &mut Network, smaller: &Network, kept: &[(Group, Vec<usize>)]
         let columns = kept.iter().find(|(group, _)| group.producer == id).map(|(_, left)| left);
         let Some((theirs, their_bias)) = smaller.node(id).op.kernel_and_bias() else { continue };
         let Some((kernel, bias)) = pruned.node_mut(id).op.kernel_and_bias_mut() else { continue };
+        let kernel = Arc::make_mut(kernel);
         let row_places: Vec<usize> = match rows {
             None => (0..kernel.nrows()).collect(),
             Some((units, left)) => (0..kernel.nrows() / units)

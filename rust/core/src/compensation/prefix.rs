@@ -169,7 +169,7 @@ impl<S: Statistics> Prefix<S> {
     fn write(&mut self, node: NodeId, refit: Refit) {
         let shifted = self.bias_with(node, &refit.shift).mapv(to_f32);
         if let Some((kernel, bias)) = self.network.node_mut(node).op.kernel_and_bias_mut() {
-            *kernel = refit.kernel.mapv(to_f32);
+            *kernel = refit.kernel.mapv(to_f32).into();
             // A consumer without a bias gets one: the shift has nowhere else to go.
             if bias.is_some() || refit.shift.iter().any(|&shift| shift != 0.0) {
                 *bias = Some(shifted);

@@ -4,9 +4,7 @@ mod difference;
 mod pair;
 mod row;
 
-use ndarray::Array2;
-use rayon::prelude::*;
-
+use crate::adjoint::Columns;
 use crate::bounds::linear::sparse_rows;
 use crate::bounds::{Bounds, linear_image};
 use crate::config::Change;
@@ -14,6 +12,8 @@ use crate::error::{Poll, Result};
 use crate::interval::{Interval, Intervals};
 use crate::network::{Consumer, Group, Network, NodeId, Op};
 use crate::sensitivity::Sensitivity;
+use crate::tasks;
+use ndarray::Array2;
 
 pub(crate) use difference::difference_at;
 use difference::{Differences, propagate};
@@ -88,10 +88,10 @@ pub(crate) struct Injection {
 /// What merges of a group inject, made by [`inject`].
 #[derive(Debug, Clone)]
 pub struct Injected {
-    /// What the consumers read, one each.
-    inputs: Vec<Intervals>,
     /// Differences right after the consumers.
     differences: Differences,
+    /// What that does to the logits by the Jacobian, if one that holds was given.
+    by_jacobian: Option<Intervals>,
 }
 
 /// The impact of each pair alone, on the logits side by side; the network stays as it is.
@@ -112,18 +112,31 @@ pub fn candidates(
     let numbers: Vec<usize> = (0..pairs.len()).collect();
     let mut impacts = Vec::with_capacity(pairs.len());
     let positions = per_consumer.iter().flatten().map(|pair| pair.positions.len()).max();
+    let operations = 16 * sensitivity.logits() * positions.unwrap_or(1);
     let at_once = (CHANGES_PER_POLL / positions.unwrap_or(1).max(1)).max(4);
     for batch in numbers.chunks(at_once) {
         poll.check()?;
-        impacts.par_extend(batch.par_iter().map(|&number| {
-            let parts = group.consumers.iter().zip(&per_consumer).map(|(consumer, pairs)| {
+        let nominees: Vec<usize> = batch.iter().map(|&number| pairs[number].nominee).collect();
+        let columns: Vec<Option<Columns>> = group
+            .consumers
+            .iter()
+            .map(|consumer| sensitivity.columns(network, consumer.node, &nominees))
+            .collect();
+        let impact = |place: usize| {
+            let number = batch[place];
+            let consumers = group.consumers.iter().zip(&per_consumer).zip(&columns);
+            let parts = consumers.map(|((consumer, pairs), columns)| {
                 let pair = &pairs[number];
                 let input = change_of(consumer, group.units, pair, change);
+                if let Some(columns) = columns {
+                    return sensitivity.change_of_unit(columns, place, input.get(0));
+                }
                 let elements = (0..input.len()).map(|at| at * group.units + pair.nominee);
-                sensitivity.change(consumer.node, elements, &input)
+                sensitivity.change_of(consumer.node, elements, &input)
             });
             parts.reduce(|sum, part| sum.plus(&part)).unwrap_or_default()
-        }));
+        };
+        impacts.extend(tasks::map(batch.len(), operations, impact));
     }
     Ok(impacts)
 }
@@ -151,17 +164,24 @@ fn change_of(
 /// The differences that merging all pairs at once makes right after the consumers.
 ///
 /// `network` and `before` are those without the merges; the delegates are those that are left in
-/// the end.
+/// the end. With the Jacobian of the network without the merges its bounds are intersected later.
 pub fn inject(
     network: &Network,
     group: &Group,
     pairs: &[Pair],
     before: &Bounds,
+    sensitivity: Option<&Sensitivity>,
     poll: &mut Poll<'_>,
 ) -> Result<Injected> {
     let inputs = consumer_inputs(network, group, pairs, before, poll)?;
     let differences = injected(network, group, &inputs, poll)?;
-    Ok(Injected { inputs, differences })
+    let sensitivity = sensitivity.filter(|sensitivity| sensitivity.holds);
+    let by_jacobian = sensitivity.and_then(|sensitivity| {
+        let consumers = group.consumers.iter().zip(&inputs);
+        let moved = consumers.map(|(read, input)| sensitivity.change(network, read.node, input));
+        moved.reduce(|sum, part| sum.plus(&part))
+    });
+    Ok(Injected { differences, by_jacobian })
 }
 
 /// What is known around some merges.
@@ -171,7 +191,7 @@ pub struct Step<'a> {
     pub before: &'a Bounds,
     /// Value intervals with them.
     pub after: &'a Bounds,
-    /// The Jacobian of the network without them, if its bounds are to be intersected.
+    /// The Jacobian of the network without them, if [`inject`] was given it.
     pub sensitivity: Option<&'a Sensitivity>,
 }
 
@@ -189,21 +209,11 @@ pub fn joint(
     poll: &mut Poll<'_>,
 ) -> Result<Intervals> {
     let Step { before, after, sensitivity } = *step;
-    let Injected { inputs, mut differences } = injected;
-    let mut by_jacobian: Option<Intervals> = None;
-    let mut add = |moved: Intervals| {
-        by_jacobian = Some(by_jacobian.take().map_or(moved.clone(), |sum| sum.plus(&moved)));
-    };
-    let sensitivity = sensitivity.filter(|sensitivity| sensitivity.holds);
-    if let Some(sensitivity) = sensitivity {
-        for (consumer, input) in group.consumers.iter().zip(&inputs) {
-            add(sensitivity.change(consumer.node, 0..input.len(), input));
-        }
-    }
+    let Injected { mut differences, mut by_jacobian } = injected;
     for rounding in roundings {
         let moved = rounding.image(network, after);
-        if let Some(sensitivity) = sensitivity {
-            add(sensitivity.change_after(rounding.node, &moved));
+        if let (Some(sensitivity), Some(sum)) = (sensitivity, &mut by_jacobian) {
+            *sum = sum.plus(&sensitivity.change_after(rounding.node, &moved));
         }
         if let Some(difference) = &mut differences[rounding.node] {
             *difference = difference.plus(&moved);

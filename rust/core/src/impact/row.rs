@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 
 use super::Pair;
 use crate::interval::Interval;
+use crate::tasks;
 
-/// Pairs whose difference rows one task sums up.
-const PAIRS_PER_TASK: usize = 32;
 /// Most weights that are laid out at a time.
-const MOST_WEIGHTS: usize = 1 << 22;
+const MOST_WEIGHTS: usize = 1 << 24;
+/// Units that one task lays out.
+const UNITS_PER_TASK: usize = 128;
+/// Fewest pairs that are laid out at a time.
+const FEWEST_PAIRS: usize = 32;
 /// Sums that are kept side by side, for the processor to add at once.
 const LANES: usize = 8;
 
@@ -37,8 +40,8 @@ pub(super) struct Row {
 
 /// The units of some pairs, each with its weights side by side.
 pub(super) struct Units {
-    /// Folded scale and all, shape `(units, inputs)`.
-    weights: Array2<f64>,
+    /// Shape `(units, inputs)`, without the folded scales.
+    weights: Array2<f32>,
     folded: Vec<Folded>,
     places: Vec<(usize, usize)>,
     /// For each pair whether the folded maps of its units are exactly the same.
@@ -56,7 +59,7 @@ struct Sums {
 
 /// How many pairs of a layer with that many inputs are laid out at a time.
 pub(super) fn pairs_at_once(inputs: usize) -> usize {
-    (MOST_WEIGHTS / (2 * inputs.max(1))).max(PAIRS_PER_TASK)
+    (MOST_WEIGHTS / (2 * inputs.max(1))).max(FEWEST_PAIRS)
 }
 
 impl Units {
@@ -73,17 +76,9 @@ impl Units {
         units.dedup();
         let place: HashMap<usize, usize> =
             units.iter().enumerate().map(|(place, &unit)| (unit, place)).collect();
-        let mut weights = Array2::zeros((units.len(), kernel.nrows()));
-        // Row by row, as the kernel lies in memory.
-        let folded: Vec<Folded> = units.iter().map(|&unit| folded(unit)).collect();
-        for (input, row) in kernel.rows().into_iter().enumerate() {
-            for (place, (&unit, folded)) in units.iter().zip(&folded).enumerate() {
-                weights[[place, input]] = folded.scale * f64::from(row[unit]);
-            }
-        }
         Self {
-            weights,
-            folded,
+            weights: laid_out(kernel, &units),
+            folded: units.iter().map(|&unit| folded(unit)).collect(),
             places: pairs
                 .iter()
                 .map(|pair| (place[&pair.nominee], place[&pair.delegate]))
@@ -99,39 +94,45 @@ impl Units {
             let row = Row { interval: Interval::UNBOUNDED, distance: unknown, moment: unknown };
             return vec![row; self.places.len()];
         }
-        let sums: Vec<Sums> = (0..self.folded.len())
-            .into_par_iter()
-            .map(|place| self.sums(place, centre, radius))
-            .collect();
-        let numbers: Vec<usize> = (0..self.places.len()).collect();
-        numbers
-            .par_chunks(PAIRS_PER_TASK)
-            .flat_map_iter(|numbers| {
-                numbers.iter().map(|&number| {
-                    let (i, j) = self.places[number];
-                    let interval = self.interval(number, (sums[i], sums[j]), radius);
-                    if !moments {
-                        return Row { interval, distance: 0.0, moment: 0.0 };
-                    }
-                    let (distance, moment) =
-                        self.moments(number, sums[j].middle - sums[i].middle, radius);
-                    Row { interval, distance, moment }
-                })
-            })
-            .collect()
+        let inputs = centre.len();
+        let sums = tasks::map(self.folded.len(), inputs, |place| self.sums(place, centre, radius));
+        tasks::map(self.places.len(), inputs, |number| {
+            let (i, j) = self.places[number];
+            let interval = self.interval(number, (sums[i], sums[j]), radius);
+            if !moments {
+                return Row { interval, distance: 0.0, moment: 0.0 };
+            }
+            let (distance, moment) = self.moments(number, sums[j].middle - sums[i].middle, radius);
+            Row { interval, distance, moment }
+        })
     }
 
-    fn of(&self, place: usize) -> &[f64] {
+    fn of(&self, place: usize) -> &[f32] {
         self.weights.row(place).to_slice().unwrap_or_default()
     }
 
     fn sums(&self, place: usize, centre: &[f64], radius: &[f64]) -> Sums {
-        let (mut middle, mut size) = (0.0, 0.0);
-        for ((&weight, &m), &r) in self.of(place).iter().zip(centre).zip(radius) {
-            middle += weight * m;
-            size += weight.abs() * (m.abs() + r);
+        let weights = self.of(place);
+        let mut lanes = [(0.0_f64, 0.0_f64); LANES];
+        let whole = weights.len() - weights.len() % LANES;
+        let scale = self.folded[place].scale;
+        let add = |sums: &mut (f64, f64), w: f32, m: f64, r: f64| {
+            let weight = scale * f64::from(w);
+            sums.0 += weight * m;
+            sums.1 += weight.abs() * (m.abs() + r);
+        };
+        let chunks = weights.chunks_exact(LANES);
+        let inputs = centre.chunks_exact(LANES).zip(radius.chunks_exact(LANES));
+        for (w, (m, r)) in chunks.zip(inputs) {
+            for lane in 0..LANES {
+                add(&mut lanes[lane], w[lane], m[lane], r[lane]);
+            }
         }
-        Sums { middle, size }
+        for at in whole..weights.len() {
+            add(&mut lanes[at - whole], weights[at], centre[at], radius[at]);
+        }
+        let middle = lanes.iter().map(|sums| sums.0).sum();
+        Sums { middle, size: lanes.iter().map(|sums| sums.1).sum() }
     }
 
     /// The interval of a difference row, with the same pad as for any sum of n products and a few
@@ -139,10 +140,11 @@ impl Units {
     fn interval(&self, number: usize, (sums_i, sums_j): (Sums, Sums), radius: &[f64]) -> Interval {
         let (i, j) = self.places[number];
         let (map_i, map_j) = (self.folded[i], self.folded[j]);
-        if self.alike[number] && map_i.bias == map_j.bias && self.of(i) == self.of(j) {
+        let same = self.alike[number] && map_i.scale == map_j.scale && map_i.bias == map_j.bias;
+        if same && self.of(i) == self.of(j) {
             return Interval::ZERO;
         }
-        let reach = spread(self.of(i), self.of(j), radius);
+        let reach = spread(self.of(i), self.of(j), (map_i.scale, map_j.scale), radius);
         let n = radius.len() as f64;
         let (kappa, factor) = ((n + 8.0) * f64::EPSILON, 1.0 + (n + 8.0) * f64::EPSILON);
         let size = sums_i.size + sums_j.size + map_i.magnitude + map_j.magnitude;
@@ -159,7 +161,7 @@ impl Units {
         let (map_i, map_j) = (self.folded[i], self.folded[j]);
         let (mut squares, mut variance) = (0.0, 0.0);
         for ((&a, &b), &r) in self.of(i).iter().zip(self.of(j)).zip(radius) {
-            let weight = b - a;
+            let weight = map_j.scale * f64::from(b) - map_i.scale * f64::from(a);
             squares += weight * weight;
             variance += weight * weight * r * r;
         }
@@ -169,16 +171,41 @@ impl Units {
     }
 }
 
-/// `|b - a| . r`, in `LANES` sums that are added in the end.
-fn spread(a: &[f64], b: &[f64], r: &[f64]) -> f64 {
+/// The weights of some units side by side, each unit's inputs in a row.
+fn laid_out(kernel: ArrayView2<'_, f32>, units: &[usize]) -> Array2<f32> {
+    let mut weights = Array2::zeros((units.len(), kernel.nrows()));
+    let task = |(units, mut weights): (&[usize], ArrayViewMut2<'_, f32>)| {
+        // Row by row, as the kernel lies in memory.
+        for (row, mut inputs) in kernel.rows().into_iter().zip(weights.columns_mut()) {
+            for (weight, &unit) in inputs.iter_mut().zip(units) {
+                *weight = row[unit];
+            }
+        }
+    };
+    let targets = weights.axis_chunks_iter_mut(Axis(0), UNITS_PER_TASK);
+    if units.len() > UNITS_PER_TASK {
+        units.par_chunks(UNITS_PER_TASK).zip(targets.into_par_iter()).for_each(task);
+    } else {
+        units.chunks(UNITS_PER_TASK).zip(targets).for_each(task);
+    }
+    weights
+}
+
+/// `|t b - s a| . r` for scales s and t, in `LANES` sums that are added in the end.
+fn spread(a: &[f32], b: &[f32], (s, t): (f64, f64), r: &[f64]) -> f64 {
     let mut lanes = [0.0_f64; LANES];
     let whole = r.len() - r.len() % LANES;
+    let add = |sum: &mut f64, a: f32, b: f32, r: f64| {
+        *sum += (t * f64::from(b) - s * f64::from(a)).abs() * r;
+    };
     let chunks = a.chunks_exact(LANES).zip(b.chunks_exact(LANES)).zip(r.chunks_exact(LANES));
     for ((a, b), r) in chunks {
         for lane in 0..LANES {
-            lanes[lane] += (b[lane] - a[lane]).abs() * r[lane];
+            add(&mut lanes[lane], a[lane], b[lane], r[lane]);
         }
     }
-    let rest = a[whole..].iter().zip(&b[whole..]).zip(&r[whole..]);
-    rest.fold(lanes.iter().sum(), |sum, ((&a, &b), &r)| sum + (b - a).abs() * r)
+    for at in whole..r.len() {
+        add(&mut lanes[at - whole], a[at], b[at], r[at]);
+    }
+    lanes.iter().sum()
 }

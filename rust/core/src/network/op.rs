@@ -1,4 +1,9 @@
 //! The typed ops of a network and the weights they own.
+//!
+//! Kernels are shared by the clones of a network and copied when one of them writes to its own: a
+//! pruning changes few of them.
+
+use std::sync::Arc;
 
 use ndarray::{Array1, Array2, ArrayViewD};
 
@@ -9,7 +14,7 @@ use crate::activation::Activation;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dense {
     /// Shape `(inputs, units)`.
-    pub kernel: Array2<f32>,
+    pub kernel: Arc<Array2<f32>>,
     /// Shape `(units,)`.
     pub bias: Option<Array1<f32>>,
 }
@@ -18,7 +23,7 @@ pub struct Dense {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conv {
     /// Shape `(taps * inputs per group, filters)`: the Keras kernel with its leading axes merged.
-    pub kernel: Array2<f32>,
+    pub kernel: Arc<Array2<f32>>,
     /// Shape `(filters,)`.
     pub bias: Option<Array1<f32>>,
     /// Where the kernel slides.
@@ -31,7 +36,7 @@ pub struct Conv {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DepthwiseConv {
     /// Shape `(taps * channels, multiplier)`.
-    pub kernel: Array2<f32>,
+    pub kernel: Arc<Array2<f32>>,
     /// Shape `(channels * multiplier,)`.
     pub bias: Option<Array1<f32>>,
     /// Where the kernel slides.
@@ -234,10 +239,10 @@ impl Op {
         }
     }
 
-    /// Kernel and bias of a dense or convolutional op, to change.
+    /// Kernel and bias of a dense or convolutional op, to replace or (`Arc::make_mut`) to change.
     pub(crate) fn kernel_and_bias_mut(
         &mut self,
-    ) -> Option<(&mut Array2<f32>, &mut Option<Array1<f32>>)> {
+    ) -> Option<(&mut Arc<Array2<f32>>, &mut Option<Array1<f32>>)> {
         match self {
             Self::Dense(Dense { kernel, bias })
             | Self::Conv(Conv { kernel, bias, .. })

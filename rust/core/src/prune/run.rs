@@ -241,7 +241,8 @@ impl<'a> Run<'a> {
         }
         let group = self.layers[index].group.clone();
         let settled = one_shot::with_final_delegates(pairs);
-        let injected = impact::inject(&self.network, &group, &settled, &self.bounds, poll)?;
+        let injected =
+            impact::inject(&self.network, &group, &settled, &self.bounds, sensitivity, poll)?;
         let changes = merge::merge(&mut self.network, &group, pairs)?;
         let after = self.bounds.updated(&self.network, &group.downstream, poll)?;
         let roundings: Vec<_> = changes.iter().map(|change| change.rounding.clone()).collect();

@@ -1,7 +1,5 @@
 //! One visit to a layer: candidates scored, pairs chosen and merged.
 
-use rayon::prelude::*;
-
 use crate::annealing::{self, Schedule};
 use crate::config::{AnnealingConfig, Change, EnergyConfig, Method, Normalization, Restart};
 use crate::energy::quantile;
@@ -10,14 +8,17 @@ use crate::impact::{self, Pair};
 use crate::interval::Intervals;
 use crate::sensitivity::Sensitivity;
 use crate::trace::VisitTrace;
+use crate::{similarity, tasks};
 
 use super::lossless::is_within;
 use super::run::Run;
 
 /// Fewest candidates that annealing scores in a visit, unless `pool` is 1 (the paper's line 6).
 const SMALLEST_POOL: usize = 8;
-/// Energies computed between two polls.
+/// Fewest energies computed between two polls.
 const ENERGIES_PER_POLL: usize = 4;
+/// Operations between two polls, if more energies than that take no longer.
+const OPERATIONS_PER_POLL: usize = 1 << 23;
 
 impl Run<'_> {
     /// Choose up to `count` pairs of a layer by scoring pools of candidates, and merge them.
@@ -145,13 +146,12 @@ impl Run<'_> {
         let references =
             self.layers[index].references.get_or_insert_with(|| heads.references(impacts));
         let mut energies: Vec<f64> = Vec::with_capacity(impacts.len());
-        for batch in impacts.chunks(ENERGIES_PER_POLL) {
+        let operations = impacts.first().map_or(1, similarity::operations);
+        for batch in impacts.chunks((OPERATIONS_PER_POLL / operations).max(ENERGIES_PER_POLL)) {
             poll.check()?;
-            energies.par_extend(
-                batch
-                    .par_iter()
-                    .map(|impact| heads.energy(impact, &self.cumulative, references, config)),
-            );
+            energies.extend(tasks::map(batch.len(), operations, |at| {
+                heads.energy(&batch[at], &self.cumulative, references, config)
+            }));
         }
         Ok(energies)
     }

@@ -61,6 +61,8 @@ fn narrow(found: &mut Intervals, other: &Intervals) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use ndarray::{Array1, Array2};
 
     use super::*;
@@ -73,7 +75,7 @@ mod tests {
             let kernel = Array2::from_shape_fn((2, weights.len() / 2), |(row, column)| {
                 weights[row * weights.len() / 2 + column]
             });
-            Op::Dense(Dense { bias: Some(Array1::zeros(weights.len() / 2)), kernel })
+            Op::Dense(Dense { bias: Some(Array1::zeros(weights.len() / 2)), kernel: kernel.into() })
         };
         let mut builder = NetworkBuilder::new();
         builder.add("x", &[], Op::Input, Some(&[2]), None).expect("valid");
@@ -88,7 +90,7 @@ mod tests {
         let mut smaller = original.clone();
         let hidden = smaller.find("hidden").expect("there");
         let (kernel, _) = smaller.node_mut(hidden).op.kernel_and_bias_mut().expect("dense");
-        kernel[[0, 0]] = 1.5;
+        Arc::make_mut(kernel)[[0, 0]] = 1.5;
         let ends = Intervals { lower: vec![0.0; 2], upper: vec![1.0; 2] };
         let input_box = InputBox::new(&original, vec![ends]).expect("valid");
         let pairing = Pairing::new(&original, &smaller, &[]).expect("alike");

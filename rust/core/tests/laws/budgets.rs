@@ -35,7 +35,8 @@ fn with_free_units(seed: u64) -> Network {
         bias[2] = bias[1];
     }
     for row in 0..3 {
-        first.kernel[[row, 2]] = first.kernel[[row, 1]];
+        let kernel = std::sync::Arc::make_mut(&mut first.kernel);
+        kernel[[row, 2]] = kernel[[row, 1]];
     }
     let mut builder = NetworkBuilder::new();
     builder.add("x", &[], Op::Input, Some(&[3]), None).unwrap();

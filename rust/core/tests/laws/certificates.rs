@@ -196,7 +196,7 @@ proptest! {
         let (smaller, merges) = pruned(&f, random);
         let shift = symmetric(random);
         let g = with_other_weights(&smaller, at, |layer| {
-            layer.kernel.mapv_inplace(|weight| weight * 1.25 + 0.01);
+            std::sync::Arc::make_mut(&mut layer.kernel).mapv_inplace(|weight| weight * 1.25 + 0.01);
             let units = layer.kernel.ncols();
             layer.bias.get_or_insert_with(|| Array1::zeros(units))[0] += shift;
         });

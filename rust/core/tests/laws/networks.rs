@@ -21,7 +21,7 @@ pub(crate) fn symmetric(random: &mut Random) -> f32 {
 
 pub(crate) fn dense(random: &mut Random, inputs: usize, units: usize) -> Dense {
     Dense {
-        kernel: Array2::from_shape_simple_fn((inputs, units), || symmetric(random)),
+        kernel: Array2::from_shape_simple_fn((inputs, units), || symmetric(random)).into(),
         bias: Some(Array1::from_shape_simple_fn(units, || symmetric(random))),
     }
 }

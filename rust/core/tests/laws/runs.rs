@@ -117,7 +117,7 @@ fn identical_units_go_first_and_cost_nothing() {
         match &mut op {
             Op::Dense(dense) if node.name == "first" => {
                 let column = dense.kernel.column(2).to_owned();
-                dense.kernel.column_mut(4).assign(&column);
+                std::sync::Arc::make_mut(&mut dense.kernel).column_mut(4).assign(&column);
                 let bias = dense.bias.as_mut().unwrap();
                 bias[4] = bias[2];
             }

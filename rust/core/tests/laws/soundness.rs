@@ -65,7 +65,7 @@ proptest! {
             &network, group, &[pair], Change::Interval, &before, &sensitivity, poll,
         )
         .unwrap();
-        let injected = impact::inject(&network, group, &[pair], &before, poll).unwrap();
+        let injected = impact::inject(&network, group, &[pair], &before, Some(&sensitivity), poll).unwrap();
         let mut merged = network.clone();
         let changes = merge::merge(&mut merged, group, &[pair]).unwrap();
         let roundings: Vec<_> = changes.into_iter().map(|change| change.rounding).collect();
@@ -123,7 +123,7 @@ fn huge() -> Network {
         let (weight, bias, negative_slope) =
             if layer == 0 { (1.0, 0.0, -1.0) } else { (1e38, 1.0, 0.0) };
         let kernel = Array2::from_elem((1, 1), weight);
-        let dense = Dense { kernel, bias: Some(Array1::from_elem(1, bias)) };
+        let dense = Dense { kernel: kernel.into(), bias: Some(Array1::from_elem(1, bias)) };
         let name = format!("d{layer}");
         builder.add(&name, &[&last], Op::Dense(dense), None, None).unwrap();
         let kinked = Activation::Relu { negative_slope, max_value: f64::INFINITY, threshold: 0.0 };
