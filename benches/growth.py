@@ -9,8 +9,8 @@ with normal weights and fits slopes in log-log tables:
 difference of two runs, so that the first Gram products and the first propagation are not in it;
 over the merges between. It has a merge's share of its epoch: candidates, Jacobian, bounds.
 *A candidate*: by how much scoring six times as many candidates for each unit to remove costs more,
-over their number. Each of these runs is repeated and the least time counts; the engine gets one thread,
-whose CPU time has no waiting in it.
+over their number. Each of these runs is repeated and the least time counts; the engine gets one
+thread, whose CPU time has no waiting in it.
 
 *Epochs*: the same network at steps 1/16 to 1/256, each in a process of its own. Its peak memory
 beyond what it held before must not grow by more than the trace does.

@@ -1,6 +1,7 @@
 """The paper's models 1 to 4 at the slowest pace, 80 %: ours, the public implementation, the bound.
 
-    python benches/paper_pace.py [--only mnist kdd] [--repeat 5] [--limit-seconds 120] [--json]
+    python benches/paper_pace.py [--only mnist kdd] [--repeat 5] [--limit-seconds 120]
+        [--threads 1] [--json]
 
 *Engine*: CPU time from the network to the smaller network's arrays (`_core.prune`), and beside it
 that of the whole command `nnprune prune` from file to file. *Public implementation*: CPU time of
@@ -9,7 +10,7 @@ After `--limit-seconds` it is stopped; the time of its whole run is then extrapo
 epochs, and called so. Asked are 5,000 times the engine's time.
 
 *Bound*: what the counted floating-point operations take at this machine's rate of matrix products
-(NumPy, float64, CPU time), plus one pass over the weights that are left in each epoch at its rate
+(NumPy on one thread, float64, CPU time), plus one pass over the weights that are left in each epoch at its rate
 of reading memory. Asked is an engine under 3 times that. Counted are, for layers of n units with f
 inputs each, followed by a layer of o units, and m logits:
 
@@ -220,7 +221,7 @@ def engine(name: str, repeat: int) -> dict[str, Any]:
 
     if _core.build_profile != "release":
         sys.exit("this is a debug build: install the release wheel")
-    opened = open_model(MODELS / f"{name}.keras")
+    opened = open_model(MODELS / f"{name}.keras", trust=False)
     with np.load(MODELS / f"{name}_box.npz") as arrays:
         box = input_box_of(opened, (arrays["lower"], arrays["upper"]))
     network = opened.graph.network
@@ -275,23 +276,22 @@ def public(name: str, limit: float) -> dict[str, Any] | None:
 
     if not PEER.is_file():
         return None
-    hand_over = [sys.executable, str(DRIVER / "hand_over.py"), name, "--out", str(HANDED)]
-    subprocess.run(hand_over, check=True, stdout=subprocess.DEVNULL)
+    quietly([sys.executable, str(DRIVER / "hand_over.py"), name, "--out", str(HANDED)])
     with np.load(MODELS / f"{name}_box.npz") as box:
         interval = [str(float(box["lower"].min())), str(float(box["upper"].max()))]
     command = [str(PEER), str(DRIVER / "run_peer.py"), str(HANDED / f"{name}.json")]
     command += ["--step", str(STEPS[name]), "--targets", str(TARGET)]
     command += ["--limit-seconds", str(limit), "--input-interval", *interval]
-    done = subprocess.run(
-        command,
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
-    )
-    document = json.loads(Path(done.stdout.splitlines()[0]).read_text())
-    return run_of(document)
+    printed = quietly(command, CUDA_VISIBLE_DEVICES="")
+    return run_of(json.loads(Path(printed.splitlines()[0]).read_text()))
+
+
+def quietly(command: Sequence[str], **environment: str) -> str:
+    """Run a command and return its output; TensorFlow's remarks are only told if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stderr}")
+    return done.stdout
 
 
 def run_of(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,8 +328,10 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
     def ours() -> dict[str, Any]:
         command = [sys.executable, __file__, "--engine", name, "--repeat", str(options.repeat)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        environment = {"OPENBLAS_NUM_THREADS": "1"}
+        if options.threads is not None:
+            environment["RAYON_NUM_THREADS"] = str(options.threads)
+        found: dict[str, Any] = json.loads(quietly(command, **environment).splitlines()[-1])
         return found
 
     first = ours()
@@ -394,6 +396,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=STEPS, default=list(STEPS), metavar="MODEL")
     parser.add_argument("--repeat", type=int, default=5, help="timed runs of the engine, twice")
     parser.add_argument("--limit-seconds", type=float, default=120, help="of the public one's CPU")
+    parser.add_argument("--threads", type=int, help="of the engine; by default as many as it takes")
     parser.add_argument("--no-public", action="store_true", help="leave the public one out")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--engine", choices=STEPS, help=argparse.SUPPRESS)
