@@ -10,9 +10,9 @@ After `--limit-seconds` it is stopped; the time of its whole run is then extrapo
 epochs, and called so. Asked are 5,000 times the engine's time.
 
 *Bound*: what the counted floating-point operations take at this machine's rate of matrix products
-(NumPy on one thread, float64, CPU time), plus one pass over the weights that are left in each epoch at its rate
-of reading memory. Asked is an engine under 3 times that. Counted are, for layers of n units with f
-inputs each, followed by a layer of o units, and m logits:
+(NumPy on one thread, float64, CPU time), plus one pass over the weights that are left in each epoch
+at its rate of reading memory. Asked is an engine under 3 times that. Counted are, for layers of n
+units with f inputs each, followed by a layer of o units, and m logits:
 
 gram
     `n (n + 1) f` once for each pruned layer: one triangle of `W^T W`.
@@ -377,7 +377,7 @@ def told(report: Mapping[str, Any]) -> str:
     )
     theirs = report["public"]
     if theirs is None:
-        lines.append("  public implementation: not run (`make peer` makes its environment)")
+        lines.append("  public             not run; `make peer` makes its environment")
         return "\n".join(lines)
     kind = "extrapolated" if theirs["extrapolated"] else "at least" if theirs["at_least"] else ""
     lines.append(
