@@ -711,3 +711,6 @@ def certified_margins(
         A lower bound of `z_c - z_k` over the box for every k, infinite for c itself; a single
         logit z counts as two logits 0 and z.
     """
+
+def kernel_path() -> str:
+    """Return which matrix kernels this processor runs: avx512, fma, avx, neon or portable."""

@@ -150,7 +150,7 @@ class PruningResult:
         The epoch that broke a floor and was taken back.
     kernel_path : str or None
         Which matrix kernels the processor ran; on another path results may differ in the last
-        bits, and by them, rarely, in a choice. None for least squares.
+        bits, and by them, rarely, in a choice.
     compensation : CompensationTrace
         How removed units were made up for.
     allocation : {"uniform", "propagated"}

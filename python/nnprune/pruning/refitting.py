@@ -236,7 +236,7 @@ def _run(
             kept={},
             merges=(),
             stopped_by=stopped_by,
-            kernel_path=None,
+            kernel_path=_core.kernel_path(),
             compensation=trace,
         )
     entries = one.layers
@@ -247,7 +247,7 @@ def _run(
         kept=one.kept,
         merges=_merges(job, one.kept, delegates),
         stopped_by=stopped_by,
-        kernel_path=None,
+        kernel_path=_core.kernel_path(),
         compensation=trace,
     )
 

@@ -38,3 +38,4 @@ pub mod trace;
 pub mod verification;
 
 pub use error::{Error, Result};
+pub use linalg::kernel_path;

@@ -160,3 +160,8 @@ pub(crate) fn activation_range<'py>(
         vector_out(py, slopes.upper),
     ))
 }
+
+#[pyfunction]
+pub(crate) fn kernel_path() -> &'static str {
+    nnprune_core::kernel_path()
+}

@@ -25,7 +25,7 @@ mod _core {
         Compensation, compensate, eliminate, search_units, solve_regularised,
     };
     #[pymodule_export]
-    use crate::functions::{activation_range, anneal, energy, entropy, uniform_draws};
+    use crate::functions::{activation_range, anneal, energy, entropy, kernel_path, uniform_draws};
     #[pymodule_export]
     use crate::moments::{activation_moments, gaussian_moments};
     #[pymodule_export]

@@ -8,7 +8,7 @@ use nnprune_core::config::{BiasTerm, Change, InversionConfig, Outgoing};
 use nnprune_core::error::{Poll, Result};
 use nnprune_core::forward::{Feeds, forward};
 use nnprune_core::gradient::gradient;
-use nnprune_core::impact::{self, Pair, Step};
+use nnprune_core::impact::{self, KnownRows, Pair, Scoring, Step};
 use nnprune_core::interval::Intervals;
 use nnprune_core::inversion::invert;
 use nnprune_core::network::{self, Group};
@@ -323,15 +323,9 @@ impl Network {
         let impacts = enter(py, |poll| {
             let bounds = self.bounds(&input_box, poll)?;
             let sensitivity = Sensitivity::of(&self.0, &[&group], &bounds, poll)?;
-            impact::candidates(
-                &self.0,
-                &group,
-                &pairs,
-                Change::Interval,
-                &bounds,
-                &sensitivity,
-                poll,
-            )
+            let (change, bounds, sensitivity) = (Change::Interval, &bounds, &sensitivity);
+            let scoring = Scoring { change, bounds, sensitivity };
+            impact::candidates(&self.0, &group, &pairs, scoring, &mut KnownRows::default(), poll)
         })?;
         let outputs: usize = self.0.logits().into_iter().map(|id| self.0.node(id).len()).sum();
         let shape = [impacts.len(), outputs];
@@ -357,7 +351,14 @@ impl Network {
         let joint = enter(py, |poll| {
             let before = self.bounds(&input_box, poll)?;
             let settled = one_shot::with_final_delegates(&pairs);
-            let injected = impact::inject(&self.0, &group, &settled, &before, None, poll)?;
+            let injected = impact::inject(
+                &self.0,
+                &group,
+                &settled,
+                &before,
+                (None, &mut KnownRows::default()),
+                poll,
+            )?;
             let mut merged = self.0.clone();
             let changes = merge::merge(&mut merged, &group, &pairs)?;
             let roundings: Vec<_> = changes.into_iter().map(|change| change.rounding).collect();

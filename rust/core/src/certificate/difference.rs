@@ -3,7 +3,7 @@
 use crate::bounds::linear::sparse_rows;
 use crate::bounds::{Bounds, linear_image};
 use crate::error::{Poll, Result};
-use crate::impact::{self, Injection};
+use crate::impact::{self, Injection, KnownRows};
 use crate::interval::{Interval, Intervals};
 use crate::network::{Network, NodeId};
 
@@ -51,7 +51,13 @@ impl Pairing<'_> {
         let mut found = Vec::new();
         for takeover in &self.takeovers {
             let group = &takeover.group;
-            let inputs = impact::consumer_inputs(network, group, &takeover.pairs, values, poll)?;
+            let inputs = impact::consumer_inputs(
+                network,
+                group,
+                &takeover.pairs,
+                (values, &mut KnownRows::default()),
+                poll,
+            )?;
             let residuals = self.residuals(takeover);
             for ((consumer, mut input), residual) in
                 group.consumers.iter().zip(inputs).zip(residuals)

@@ -1,6 +1,7 @@
 //! Impact: how far merging pairs of units can move the logits, for every legitimate input (eq. 3).
 
 mod difference;
+mod known;
 mod pair;
 mod row;
 
@@ -17,6 +18,7 @@ use ndarray::Array2;
 
 pub(crate) use difference::difference_at;
 use difference::{Differences, propagate};
+pub use known::KnownRows;
 use pair::PairDifference;
 
 /// Changes of single elements carried to the logits between two polls.
@@ -94,21 +96,33 @@ pub struct Injected {
     by_jacobian: Option<Intervals>,
 }
 
+/// What candidates are scored by.
+#[derive(Debug, Clone, Copy)]
+pub struct Scoring<'a> {
+    /// What is taken for the change of a unit's value.
+    pub change: Change,
+    /// Value intervals of the network.
+    pub bounds: &'a Bounds,
+    /// Its Jacobian.
+    pub sensitivity: &'a Sensitivity,
+}
+
 /// The impact of each pair alone, on the logits side by side; the network stays as it is.
 ///
-/// With [`Change::Interval`] it holds for every input as far as `sensitivity` does; the others are
-/// estimates of its size.
+/// With [`Change::Interval`] it holds for every input as far as the sensitivity does; the others
+/// are estimates of its size.
 pub fn candidates(
     network: &Network,
     group: &Group,
     pairs: &[Pair],
-    change: Change,
-    bounds: &Bounds,
-    sensitivity: &Sensitivity,
+    scoring: Scoring<'_>,
+    known: &mut KnownRows,
     poll: &mut Poll<'_>,
 ) -> Result<Vec<Intervals>> {
+    let Scoring { change, bounds, sensitivity } = scoring;
     let moments = change != Change::Interval;
-    let per_consumer = pair_differences(network, group, pairs, bounds, moments, poll)?;
+    known.keep(pairs);
+    let per_consumer = pair_differences(network, group, pairs, bounds, (known, moments), poll)?;
     let numbers: Vec<usize> = (0..pairs.len()).collect();
     let mut impacts = Vec::with_capacity(pairs.len());
     let positions = per_consumer.iter().flatten().map(|pair| pair.positions.len()).max();
@@ -170,10 +184,10 @@ pub fn inject(
     group: &Group,
     pairs: &[Pair],
     before: &Bounds,
-    sensitivity: Option<&Sensitivity>,
+    (sensitivity, known): (Option<&Sensitivity>, &mut KnownRows),
     poll: &mut Poll<'_>,
 ) -> Result<Injected> {
-    let inputs = consumer_inputs(network, group, pairs, before, poll)?;
+    let inputs = consumer_inputs(network, group, pairs, (before, known), poll)?;
     let differences = injected(network, group, &inputs, poll)?;
     let sensitivity = sensitivity.filter(|sensitivity| sensitivity.holds);
     let by_jacobian = sensitivity.and_then(|sensitivity| {
@@ -232,10 +246,10 @@ pub(crate) fn consumer_inputs(
     network: &Network,
     group: &Group,
     pairs: &[Pair],
-    values: &Bounds,
+    (values, known): (&Bounds, &mut KnownRows),
     poll: &mut Poll<'_>,
 ) -> Result<Vec<Intervals>> {
-    let per_consumer = pair_differences(network, group, pairs, values, false, poll)?;
+    let per_consumer = pair_differences(network, group, pairs, values, (known, false), poll)?;
     let of = |(consumer, pairs): (&Consumer, &Vec<PairDifference>)| {
         consumer_input(network, group, consumer, pairs)
     };
@@ -243,19 +257,26 @@ pub(crate) fn consumer_inputs(
 }
 
 /// For each consumer, the difference delegate - nominee of each pair as the consumer sees it.
+///
+/// What is not `known` yet is found, with moments if they are asked for.
 fn pair_differences(
     network: &Network,
     group: &Group,
     pairs: &[Pair],
     bounds: &Bounds,
-    moments: bool,
+    (known, moments): (&mut KnownRows, bool),
     poll: &mut Poll<'_>,
 ) -> Result<Vec<Vec<PairDifference>>> {
-    group
-        .consumers
-        .iter()
-        .map(|consumer| pair::differences(network, group, consumer, pairs, bounds, moments, poll))
-        .collect()
+    let mut found = Vec::with_capacity(group.consumers.len());
+    for (number, consumer) in group.consumers.iter().enumerate() {
+        let missing = known.missing(number, pairs, moments);
+        let all = known.moments();
+        let rows = pair::rows(network, group, consumer, &missing, bounds, all, poll)?;
+        known.add(number, missing, rows);
+        let rows = |pair| known.of(number, pair);
+        found.push(pair::differences(network, group, consumer, pairs, bounds, &rows));
+    }
+    Ok(found)
 }
 
 /// The differences right after the consumers' kernels.

@@ -2,7 +2,7 @@
 
 use super::Pair;
 use super::difference::hull;
-use super::row::{Folded, Units, pairs_at_once};
+use super::row::{Folded, Row, Units, pairs_at_once};
 use crate::bounds::linear::mean;
 use crate::bounds::{Bounds, pooled, zero_padding};
 use crate::error::{Poll, Result};
@@ -23,9 +23,8 @@ pub(super) struct PairDifference {
     pub(super) moments: Vec<f64>,
 }
 
-/// Enclose each pair's difference by the difference of the two affine maps, intersected with the
-/// difference of the two intervals, and take it along the path to the consumer.
-pub(super) fn differences(
+/// The difference rows of pairs as a consumer sees them, of each pair one a position.
+pub(super) fn rows(
     network: &Network,
     group: &Group,
     consumer: &Consumer,
@@ -33,7 +32,7 @@ pub(super) fn differences(
     bounds: &Bounds,
     moments: bool,
     poll: &mut Poll<'_>,
-) -> Result<Vec<PairDifference>> {
+) -> Result<Vec<Vec<Row>>> {
     let Some((kernel, bias)) = network.node(group.producer).op.kernel_and_bias() else {
         return Ok(Vec::new());
     };
@@ -52,16 +51,7 @@ pub(super) fn differences(
     let alike = |pair: Pair| {
         prefix.iter().all(|&id| network.node(id).op.treats_alike(pair.nominee, pair.delegate))
     };
-    let at = prefix.last().copied().unwrap_or(group.producer);
-    let mut found: Vec<PairDifference> = pairs
-        .iter()
-        .map(|pair| PairDifference {
-            nominee: pair.nominee,
-            positions: Intervals::zeros(positions),
-            distance: 0.0,
-            moments: if moments { vec![0.0; positions] } else { Vec::new() },
-        })
-        .collect();
+    let mut found: Vec<Vec<Row>> = pairs.iter().map(|_| Vec::with_capacity(positions)).collect();
     let at_once = pairs_at_once(kernel.nrows());
     for (pairs, found) in pairs.chunks(at_once).zip(found.chunks_mut(at_once)) {
         let units = Units::new(kernel.view(), pairs, &folded, &alike);
@@ -71,25 +61,48 @@ pub(super) fn differences(
             let (centre, radius): (Vec<f64>, Vec<f64>) = (first..first + kernel.nrows())
                 .map(|element| centre_radius(inputs.get(element)))
                 .unzip();
-            let rows = units.rows(&centre, &radius, moments);
-            for ((pair, row), found) in pairs.iter().zip(rows).zip(found.iter_mut()) {
-                let value = |unit: usize| bounds.of(at).get(position * group.units + unit);
-                let boxes = value(pair.delegate).minus(value(pair.nominee));
-                found.positions.set(position, row.interval.intersect(boxes));
-                found.distance = row.distance;
-                if moments {
-                    found.moments[position] = row.moment;
-                }
+            for (row, found) in units.rows(&centre, &radius, moments).into_iter().zip(&mut *found) {
+                found.push(row);
             }
         }
     }
-    for (pair, found) in pairs.iter().zip(&mut found) {
+    Ok(found)
+}
+
+/// Enclose each pair's difference by the difference of the two affine maps, intersected with the
+/// difference of the two intervals, and take it along the path to the consumer.
+///
+/// `rows` gives a pair's difference rows, one a position.
+pub(super) fn differences<'a>(
+    network: &Network,
+    group: &Group,
+    consumer: &Consumer,
+    pairs: &[Pair],
+    bounds: &Bounds,
+    rows: &dyn Fn(Pair) -> &'a [Row],
+) -> Vec<PairDifference> {
+    let prefix = &consumer.path[..consumer.prefix];
+    let at = prefix.last().copied().unwrap_or(group.producer);
+    let difference = |&pair: &Pair| {
+        let rows = rows(pair);
+        let value = |position: usize, unit: usize| bounds.of(at).get(position * group.units + unit);
+        let narrowed = rows.iter().enumerate().map(|(position, row)| {
+            let boxes = value(position, pair.delegate).minus(value(position, pair.nominee));
+            row.interval.intersect(boxes)
+        });
+        let mut positions: Intervals = narrowed.collect();
         for (step, &id) in consumer.path.iter().enumerate().skip(consumer.prefix) {
             let folded = step >= consumer.barrier;
-            found.positions = along(network, group, id, *pair, &found.positions, folded, bounds);
+            positions = along(network, group, id, pair, &positions, folded, bounds);
         }
-    }
-    Ok(found)
+        PairDifference {
+            nominee: pair.nominee,
+            positions,
+            distance: rows.first().map_or(0.0, |row| row.distance),
+            moments: rows.iter().map(|row| row.moment).collect(),
+        }
+    };
+    pairs.iter().map(difference).collect()
 }
 
 /// The difference after node `id` of the path; both units belong to the same network.

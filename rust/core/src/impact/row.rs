@@ -13,6 +13,8 @@ use crate::tasks;
 const MOST_WEIGHTS: usize = 1 << 24;
 /// Units that one task lays out.
 const UNITS_PER_TASK: usize = 128;
+/// Inputs that a task lays out at a time: a line of the cache.
+const INPUTS_AT_ONCE: usize = 16;
 /// Fewest pairs that are laid out at a time.
 const FEWEST_PAIRS: usize = 32;
 /// Sums that are kept side by side, for the processor to add at once.
@@ -28,7 +30,7 @@ pub(super) struct Folded {
 }
 
 /// What is known of one pair's difference of pre-activations.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Row {
     /// All values over the box.
     pub(super) interval: Interval,
@@ -175,10 +177,20 @@ impl Units {
 fn laid_out(kernel: ArrayView2<'_, f32>, units: &[usize]) -> Array2<f32> {
     let mut weights = Array2::zeros((units.len(), kernel.nrows()));
     let task = |(units, mut weights): (&[usize], ArrayViewMut2<'_, f32>)| {
-        // Row by row, as the kernel lies in memory.
-        for (row, mut inputs) in kernel.rows().into_iter().zip(weights.columns_mut()) {
-            for (weight, &unit) in inputs.iter_mut().zip(units) {
-                *weight = row[unit];
+        // A few rows of the kernel at a time, as it lies in memory, and then a run of each unit's:
+        // one weight of every unit would push the one before out of the cache.
+        let mut turned = vec![0.0_f32; INPUTS_AT_ONCE * units.len()];
+        let inputs = kernel.axis_chunks_iter(Axis(0), INPUTS_AT_ONCE);
+        for (part, mut to) in inputs.zip(weights.axis_chunks_iter_mut(Axis(1), INPUTS_AT_ONCE)) {
+            for (input, row) in part.rows().into_iter().enumerate() {
+                for (place, &unit) in units.iter().enumerate() {
+                    turned[place * INPUTS_AT_ONCE + input] = row[unit];
+                }
+            }
+            for (mut run, turned) in to.rows_mut().into_iter().zip(turned.chunks(INPUTS_AT_ONCE)) {
+                for (weight, &turned) in run.iter_mut().zip(turned) {
+                    *weight = turned;
+                }
             }
         }
     };

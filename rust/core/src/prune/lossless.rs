@@ -3,7 +3,7 @@
 use crate::bounds::{Bounds, Tightening};
 use crate::certificate::{NamedMerge, Pairing};
 use crate::error::{Poll, Result};
-use crate::impact::{self, Pair};
+use crate::impact::{self, KnownRows, Pair};
 use crate::interval::{Interval, Intervals};
 use crate::merge;
 use crate::network::Consumer;
@@ -60,6 +60,7 @@ impl Run<'_> {
         let group = self.layers[index].group.clone();
         let changes = merge::silence(&mut self.network, &group, units);
         self.refresh_saliencies(index, units, &changes);
+        self.forget_rows(&group.downstream);
         let epoch = self.epoch;
         let layer = &mut self.layers[index];
         for &nominee in units {
@@ -97,7 +98,8 @@ impl Run<'_> {
 
     fn changes_nothing(&self, index: usize, pair: Pair, poll: &mut Poll<'_>) -> Result<bool> {
         let group = &self.layers[index].group;
-        let reads = impact::consumer_inputs(&self.network, group, &[pair], &self.bounds, poll)?;
+        let known = (&self.bounds, &mut KnownRows::default());
+        let reads = impact::consumer_inputs(&self.network, group, &[pair], known, poll)?;
         let carries = |(consumer, read): (&Consumer, &Intervals)| {
             let (Some((kernel, _)), false) =
                 (self.network.node(consumer.node).op.kernel_and_bias(), read.is_zero())
@@ -115,6 +117,9 @@ impl Run<'_> {
     pub(super) fn recertify(&mut self, poll: &mut Poll<'_>) -> Result<bool> {
         let tightening = Tightening::default();
         self.bounds = Bounds::tight(&self.network, self.input_box, tightening, poll)?;
+        for layer in &mut self.layers {
+            layer.known.forget();
+        }
         let pairing =
             Pairing::of_masked(self.original, self.network.clone(), &self.named_merges())?;
         let direct = pairing.certify(self.input_box, tightening, poll)?.change;

@@ -4,11 +4,11 @@ use crate::bounds::{Bounds, InputBox, Tightening};
 use crate::config::{Method, ValidConfig};
 use crate::energy::Heads;
 use crate::error::{Poll, Result};
-use crate::impact::{self, Pair, Step};
+use crate::impact::{self, KnownRows, Pair, Step};
 use crate::interval::Intervals;
 use crate::linalg::kernel_path;
 use crate::merge;
-use crate::network::{Group, Network};
+use crate::network::{Group, Network, NodeId};
 use crate::one_shot;
 use crate::random::Random;
 use crate::saliency::Saliency;
@@ -21,6 +21,7 @@ use super::{Merge, Pruning, StoppedBy};
 pub(super) struct Layer {
     pub(super) group: Group,
     pub(super) saliency: Saliency,
+    pub(super) known: KnownRows,
     pub(super) live: Vec<bool>,
     pub(super) quota_left: usize,
     units_per_epoch: usize,
@@ -83,6 +84,7 @@ impl<'a> Run<'a> {
         for group in groups {
             layers.push(Layer {
                 saliency: Saliency::new(&network, group, config.outgoing, config.bias, poll)?,
+                known: KnownRows::default(),
                 live: vec![true; group.units],
                 quota_left: config.quota(group.units),
                 units_per_epoch: config.units_per_epoch(group.units),
@@ -141,6 +143,7 @@ impl<'a> Run<'a> {
         self.cumulative = checkpoint.cumulative;
         for (layer, live) in self.layers.iter_mut().zip(checkpoint.live) {
             layer.live = live;
+            layer.known.forget();
         }
     }
 
@@ -241,8 +244,8 @@ impl<'a> Run<'a> {
         }
         let group = self.layers[index].group.clone();
         let settled = one_shot::with_final_delegates(pairs);
-        let injected =
-            impact::inject(&self.network, &group, &settled, &self.bounds, sensitivity, poll)?;
+        let known = (sensitivity, &mut self.layers[index].known);
+        let injected = impact::inject(&self.network, &group, &settled, &self.bounds, known, poll)?;
         let changes = merge::merge(&mut self.network, &group, pairs)?;
         let after = self.bounds.updated(&self.network, &group.downstream, poll)?;
         let roundings: Vec<_> = changes.iter().map(|change| change.rounding.clone()).collect();
@@ -250,6 +253,7 @@ impl<'a> Run<'a> {
         let joint = impact::joint(&self.network, &group, injected, &roundings, &step, poll)?;
         self.cumulative = self.cumulative.plus(&joint);
         self.bounds = after;
+        self.forget_rows(&group.downstream);
         if self.config.method != Method::OneShot {
             let delegates: Vec<usize> = pairs.iter().map(|pair| pair.delegate).collect();
             self.refresh_saliencies(index, &delegates, &changes);
@@ -264,6 +268,15 @@ impl<'a> Run<'a> {
         }
         layer.quota_left = layer.quota_left.saturating_sub(pairs.len());
         Ok(())
+    }
+
+    /// The difference rows of the layers at these nodes are no longer true.
+    pub(super) fn forget_rows(&mut self, changed: &[NodeId]) {
+        for layer in &mut self.layers {
+            if changed.contains(&layer.group.producer) {
+                layer.known.forget();
+            }
+        }
     }
 
     pub(super) fn refresh_saliencies(

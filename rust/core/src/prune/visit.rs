@@ -4,14 +4,14 @@ use crate::annealing::{self, Schedule};
 use crate::config::{AnnealingConfig, Change, EnergyConfig, Method, Normalization, Restart};
 use crate::energy::quantile;
 use crate::error::{Poll, Result};
-use crate::impact::{self, Pair};
+use crate::impact::{self, Pair, Scoring};
 use crate::interval::Intervals;
 use crate::sensitivity::Sensitivity;
 use crate::trace::VisitTrace;
 use crate::{similarity, tasks};
 
 use super::lossless::is_within;
-use super::run::Run;
+use super::run::{Layer, Run};
 
 /// Fewest candidates that annealing scores in a visit, unless `pool` is 1 (the paper's line 6).
 const SMALLEST_POOL: usize = 8;
@@ -48,16 +48,9 @@ impl Run<'_> {
                 pool.truncate(self.pool_size(count));
             }
             let pairs: Vec<Pair> = pool.iter().map(|candidate| candidate.pair).collect();
-            let group = &self.layers[index].group;
-            let impacts = impact::candidates(
-                &self.network,
-                group,
-                &pairs,
-                self.change(),
-                &self.bounds,
-                sensitivity,
-                poll,
-            )?;
+            let scoring = Scoring { change: self.change(), bounds: &self.bounds, sensitivity };
+            let Layer { group, known, .. } = &mut self.layers[index];
+            let impacts = impact::candidates(&self.network, group, &pairs, scoring, known, poll)?;
             let (pairs, impacts, missing) = self.affordable(pairs, impacts, count - chosen.len());
             visit.candidates += pairs.len();
             match self.config.method {

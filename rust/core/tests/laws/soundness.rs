@@ -5,7 +5,7 @@ use nnprune_core::activation::Activation;
 use nnprune_core::bounds::{Bounds, InputBox, Tightening};
 use nnprune_core::config::Change;
 use nnprune_core::error::{Poll, never_stop};
-use nnprune_core::impact::{self, Pair, Step};
+use nnprune_core::impact::{self, KnownRows, Pair, Scoring, Step};
 use nnprune_core::interval::{Interval, Intervals};
 use nnprune_core::merge;
 use nnprune_core::network::{Dense, Network, NetworkBuilder, Op};
@@ -61,11 +61,12 @@ proptest! {
         let poll = &mut Poll::new(&mut go_on);
         let before = bounds(&network, unit_box(&network));
         let sensitivity = Sensitivity::of(&network, &[group], &before, poll).unwrap();
-        let alone = impact::candidates(
-            &network, group, &[pair], Change::Interval, &before, &sensitivity, poll,
-        )
-        .unwrap();
-        let injected = impact::inject(&network, group, &[pair], &before, Some(&sensitivity), poll).unwrap();
+        let known = &mut KnownRows::default();
+        let scoring =
+            Scoring { change: Change::Interval, bounds: &before, sensitivity: &sensitivity };
+        let alone = impact::candidates(&network, group, &[pair], scoring, known, poll).unwrap();
+        let known = (Some(&sensitivity), known);
+        let injected = impact::inject(&network, group, &[pair], &before, known, poll).unwrap();
         let mut merged = network.clone();
         let changes = merge::merge(&mut merged, group, &[pair]).unwrap();
         let roundings: Vec<_> = changes.into_iter().map(|change| change.rounding).collect();

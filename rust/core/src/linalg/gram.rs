@@ -1,0 +1,121 @@
+//! Gram products, of which one triangle is computed.
+
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
+use rayon::prelude::*;
+
+use super::{PARALLEL_FROM, rows_per_task};
+use crate::error::{Poll, Result};
+
+/// Rows of a kernel that are widened to f64 at a time.
+const ROWS_WIDENED: usize = 512;
+/// Side of the squares that are mirrored one after the other, so that both stay in the cache.
+const MIRRORED: usize = 32;
+
+/// `W^T W` in f64, without a copy of W in f64.
+pub(crate) fn gram(kernel: ArrayView2<'_, f32>, poll: &mut Poll<'_>) -> Result<Array2<f64>> {
+    let units = kernel.ncols();
+    let mut gram = Array2::zeros((units, units));
+    let mut wide = Array2::zeros((ROWS_WIDENED.min(kernel.nrows()), units));
+    for part in kernel.axis_chunks_iter(Axis(0), ROWS_WIDENED) {
+        poll.check()?;
+        let mut block = wide.slice_axis_mut(Axis(0), Slice::from(..part.nrows()));
+        ndarray::Zip::from(&mut block).and(&part).for_each(|wide, &weight| {
+            *wide = f64::from(weight);
+        });
+        add_gram(gram.view_mut(), block.view(), 1.0);
+    }
+    mirror(&mut gram);
+    Ok(gram)
+}
+
+/// Add `sign B^T B` to the lower triangle of `gram`.
+pub(crate) fn add_gram(gram: ArrayViewMut2<'_, f64>, block: ArrayView2<'_, f64>, sign: f64) {
+    add_lower(gram, block, block, sign);
+}
+
+/// Add `sign A^T B`, which is symmetric, to the lower triangle of `gram`.
+fn add_lower(
+    mut gram: ArrayViewMut2<'_, f64>,
+    a: ArrayView2<'_, f64>,
+    b: ArrayView2<'_, f64>,
+    sign: f64,
+) {
+    let rows = rows_per_task(gram.nrows());
+    let task = |(index, mut target): (usize, ArrayViewMut2<'_, f64>)| {
+        let first = index * rows;
+        let last = first + target.nrows();
+        let left = a.slice_axis(Axis(1), Slice::from(first..last));
+        let right = b.slice_axis(Axis(1), Slice::from(..last));
+        let mut target = target.slice_axis_mut(Axis(1), Slice::from(..last));
+        ndarray::linalg::general_mat_mul(sign, &left.t(), &right, 1.0, &mut target);
+    };
+    if a.nrows() * gram.len() < PARALLEL_FROM {
+        gram.axis_chunks_iter_mut(Axis(0), rows).enumerate().for_each(task);
+        return;
+    }
+    // The longest rows first: then the last tasks are short, and no thread waits long for another.
+    let mut tasks: Vec<_> = gram.axis_chunks_iter_mut(Axis(0), rows).enumerate().collect();
+    tasks.reverse();
+    tasks.into_par_iter().with_max_len(1).for_each(task);
+}
+
+/// Copy the lower triangle to the upper one.
+pub(crate) fn mirror(gram: &mut Array2<f64>) {
+    let units = gram.nrows();
+    for first in (0..units).step_by(MIRRORED) {
+        for left in (0..=first).step_by(MIRRORED) {
+            for row in first..(first + MIRRORED).min(units) {
+                for column in left..(left + MIRRORED).min(row) {
+                    gram[[column, row]] = gram[[row, column]];
+                }
+            }
+        }
+    }
+}
+
+/// Change a Gram matrix for rows of W that were replaced: `G + A^T A - R^T R`.
+pub(crate) fn update_gram(gram: &mut Array2<f64>, added: &Array2<f64>, removed: &Array2<f64>) {
+    // Of a merge's rows the nominees' are all zero, and many may be so already.
+    let filled = |rows: &Array2<f64>| -> Vec<usize> {
+        let is_filled = |&row: &usize| rows.row(row).iter().any(|&weight| weight != 0.0);
+        (0..rows.nrows()).filter(is_filled).collect()
+    };
+    let added = added.select(Axis(0), &filled(added));
+    let removed = removed.select(Axis(0), &filled(removed));
+    let rows = ndarray::concatenate![Axis(0), added, removed];
+    let signed = ndarray::concatenate![Axis(0), added, -removed];
+    add_lower(gram.view_mut(), rows.view(), signed.view(), 1.0);
+    mirror(gram);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::error::never_stop;
+    use crate::linalg::sample;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        #[test]
+        fn gram_is_the_product_and_follows_replaced_rows(
+            seed in 0_u64..1_000,
+            rows in 1_usize..400,
+            columns in 1_usize..300,
+        ) {
+            let kernel = sample(seed, rows, columns);
+            let wide = kernel.mapv(f64::from);
+            let mut go_on = never_stop();
+            let mut product = gram(kernel.view(), &mut Poll::new(&mut go_on)).expect("not stopped");
+            prop_assert!((&product - &wide.t().dot(&wide)).iter().all(|d| d.abs() < 1e-12));
+            let removed = wide.select(Axis(0), &[0]);
+            let added = sample(seed + 1, 1, columns).mapv(f64::from);
+            update_gram(&mut product, &added, &removed);
+            let expected = wide.t().dot(&wide) - removed.t().dot(&removed) + added.t().dot(&added);
+            prop_assert!((&product - &expected).iter().all(|d| d.abs() < 1e-12));
+            prop_assert_eq!(&product, &product.t());
+        }
+    }
+}
