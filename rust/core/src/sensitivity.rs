@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, Axis, Slice};
 
 use crate::adjoint::{Columns, Enclosure, Tools};
 use crate::bounds::Bounds;
@@ -16,6 +16,8 @@ use crate::network::{Dense, Group, Network, NodeId, Op};
 
 /// Most coefficients of a node that are kept for each logit on its own.
 const MOST_COEFFICIENTS: usize = 1 << 26;
+/// Units whose weights are turned into columns at a time.
+const UNITS_AT_ONCE: usize = 16;
 
 /// The logits' Jacobian with respect to what the consumers of some groups read.
 #[derive(Debug)]
@@ -235,11 +237,15 @@ impl Rows {
     fn through_head(&self, network: &Network, id: NodeId, logits: usize) -> Option<Enclosure> {
         let (Self::Head(first), Some(layer)) = (self, dense(network, id)) else { return None };
         let mut rows = Array2::zeros((logits, layer.kernel.nrows()));
-        for (mut row, weights) in
-            rows.rows_mut().into_iter().skip(*first).zip(layer.kernel.columns())
-        {
-            for (coefficient, &weight) in row.iter_mut().zip(weights) {
-                *coefficient = f64::from(weight);
+        let own = Slice::from(*first..first + layer.kernel.ncols());
+        let mut own = rows.slice_axis_mut(Axis(0), own);
+        // A few units at a time: of those, reading and writing both stay in the cache.
+        let parts = layer.kernel.axis_chunks_iter(Axis(0), UNITS_AT_ONCE);
+        for (mut to, part) in own.axis_chunks_iter_mut(Axis(1), UNITS_AT_ONCE).zip(parts) {
+            for (mut row, weights) in to.rows_mut().into_iter().zip(part.columns()) {
+                for (coefficient, &weight) in row.iter_mut().zip(weights) {
+                    *coefficient = f64::from(weight);
+                }
             }
         }
         Some(Enclosure::exact(rows))

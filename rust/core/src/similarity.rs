@@ -27,17 +27,11 @@ pub(crate) fn neighbours(outputs: &Intervals, range: f64, similarity: f64) -> Ve
     // Sums of two ends, and their differences, err by this much at most.
     let largest = |ends: &[f64]| ends.iter().fold(0.0_f64, |most, end| most.max(end.abs()));
     let error = 16.0 * f64::EPSILON * (largest(&outputs.lower) + largest(&outputs.upper));
-    let swept = Sweep::new(outputs);
-    let (sure, possible) = (swept.counts(farthest - error), swept.counts(farthest + error));
-    sure.into_iter()
-        .zip(possible)
-        .enumerate()
-        .map(
-            |(k, (sure, possible))| {
-                if sure == possible { sure - 1 } else { compared(outputs, k, farthest) }
-            },
-        )
-        .collect()
+    let counts = Sweep::new(outputs).counts(farthest, error);
+    let others = |(k, count): (usize, Option<usize>)| {
+        count.map_or_else(|| compared(outputs, k, farthest), |count| count - 1)
+    };
+    counts.into_iter().enumerate().map(others).collect()
 }
 
 /// The largest distance `|l - l'| + |u - u'|` of similar outputs, in the arithmetic of the
@@ -89,14 +83,20 @@ impl Sweep {
         Self { by_sum, by_difference, place }
     }
 
-    /// For each output the number of outputs, itself included, within this distance.
-    fn counts(&self, distance: f64) -> Vec<usize> {
-        let windows = windows(&self.by_difference, distance);
-        let mut counts = vec![0; self.place.len()];
+    /// For each output the number of outputs, itself included, within this distance; `None` where
+    /// any is as far away as that but for `error`.
+    fn counts(&self, distance: f64, error: f64) -> Vec<Option<usize>> {
+        let mut counts = vec![None; self.place.len()];
+        let differences: Vec<Option<(usize, usize)>> =
+            Windows::of(&self.by_difference, distance, error).collect();
         let mut inside = Tally::new(self.place.len());
-        let sums = windows_in_order(&self.by_sum, distance);
         let (mut first, mut last) = (0, 0);
-        for (&(_, k), (from, to)) in self.by_sum.iter().zip(sums) {
+        let sums = Windows::of(&self.by_sum, distance, error);
+        for (&(_, k), window) in self.by_sum.iter().zip(sums) {
+            let (Some((from, to)), Some((least, most))) = (window, differences[self.place[k]])
+            else {
+                continue;
+            };
             while last < to {
                 inside.add(self.place[self.by_sum[last].1], 1);
                 last += 1;
@@ -105,33 +105,53 @@ impl Sweep {
                 inside.add(self.place[self.by_sum[first].1], -1);
                 first += 1;
             }
-            let (from, to) = windows[self.place[k]];
-            counts[k] = inside.below(to).saturating_sub(inside.below(from)).max(1);
+            counts[k] = Some(inside.below(most) - inside.below(least));
         }
         counts
     }
 }
 
-/// For each place of an ascending list the places of what is within a distance: from, to.
-fn windows_in_order(
-    sorted: &[(f64, usize)],
+/// For each place of an ascending list the places (from, to) of what is within a distance; `None`
+/// where an error of the distance could make them others.
+struct Windows<'a> {
+    sorted: &'a [(f64, usize)],
     distance: f64,
-) -> impl Iterator<Item = (usize, usize)> + '_ {
-    let (mut first, mut last) = (0, 0);
-    sorted.iter().enumerate().map(move |(at, &(own, _))| {
-        while first < at && own - sorted[first].0 > distance {
-            first += 1;
-        }
-        last = last.max(at + 1);
-        while last < sorted.len() && sorted[last].0 - own <= distance {
-            last += 1;
-        }
-        (first, last)
-    })
+    error: f64,
+    at: usize,
+    first: usize,
+    last: usize,
 }
 
-fn windows(sorted: &[(f64, usize)], distance: f64) -> Vec<(usize, usize)> {
-    windows_in_order(sorted, distance).collect()
+impl<'a> Windows<'a> {
+    fn of(sorted: &'a [(f64, usize)], distance: f64, error: f64) -> Self {
+        Self { sorted, distance, error, at: 0, first: 0, last: 0 }
+    }
+}
+
+impl Iterator for Windows<'_> {
+    type Item = Option<(usize, usize)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let own = self.sorted.get(self.at)?.0;
+        let far = |other: usize| (self.sorted[other].0 - own).abs();
+        while self.first < self.at && far(self.first) > self.distance {
+            self.first += 1;
+        }
+        self.last = self.last.max(self.at + 1);
+        while self.last < self.sorted.len() && far(self.last) <= self.distance {
+            self.last += 1;
+        }
+        // The outermost inside and their neighbours outside must be clear of the border.
+        let before = self.first.checked_sub(1);
+        let after = (self.last < self.sorted.len()).then_some(self.last);
+        let clear = [Some(self.first), Some(self.last - 1), before, after]
+            .into_iter()
+            .flatten()
+            .filter(|&other| other != self.at)
+            .all(|other| (far(other) - self.distance).abs() > self.error);
+        self.at += 1;
+        Some(clear.then_some((self.first, self.last)))
+    }
 }
 
 /// How many of some places are taken, below any one of them: a Fenwick tree.

@@ -66,27 +66,38 @@ impl Enclosure {
         let most: Vec<f64> =
             slopes.iter().map(|slope| slope.lower.abs().max(slope.upper.abs())).collect();
         let steepest = most.iter().copied().fold(0.0, f64::max);
-        let (mut centre, mut radius) = (self.centre.clone(), self.radius.clone());
-        let mut fresh = Vec::with_capacity(self.rows());
+        let shape = self.centre.dim();
+        let (mut centre, mut radius) = (Array2::zeros(shape), Array2::zeros(shape));
+        let (mut fresh, mut around) = (Vec::new(), Vec::new());
         let mut arisen = vec![0.0; middle.len()];
-        for (mut centres, mut radii) in centre.rows_mut().into_iter().zip(radius.rows_mut()) {
-            let elements = centres.iter_mut().zip(&mut radii).zip(&mut arisen);
-            for (((c, r), arisen), ((&m, &h), &most)) in
-                elements.zip(middle.iter().zip(&half).zip(&most))
+        let old = self.centre.rows().into_iter().zip(self.radius.rows());
+        let new = centre.rows_mut().into_iter().zip(radius.rows_mut());
+        for ((old_centre, old_radius), (mut centre, mut radius)) in old.zip(new) {
+            let slopes = middle.iter().zip(&half).zip(&most).zip(&mut arisen);
+            let old = old_centre.iter().zip(old_radius);
+            let new = centre.iter_mut().zip(&mut radius);
+            for (((&c, &r), (centre, radius)), (((&m, &h), &most), arisen)) in
+                old.zip(new).zip(slopes)
             {
-                let moved = times(*c, m);
-                let spread = times(c.abs(), h) + ROUNDOFF * 2.0 * moved.abs();
+                *centre = times(c, m);
+                let spread = times(c.abs(), h) + ROUNDOFF * 2.0 * centre.abs();
                 *arisen = spread * slack(2);
-                *c = moved;
-                *r = (times(*r, most) + spread) * slack(3);
+                *radius = (times(r, most) + spread) * slack(3);
+                if !(centre.is_finite() && radius.is_finite()) {
+                    (*centre, *radius) = (0.0, f64::INFINITY);
+                }
             }
             fresh.push(length(arisen.iter().copied()));
+            around.push(length(radius.iter().copied()));
         }
-        let longer = |(&norm, fresh): (&f64, &f64)| (times(steepest, norm) + fresh) * slack(3);
-        let norm = self.norm.iter().zip(&fresh).map(longer).collect();
+        let longer = |((&norm, fresh), &around): ((&f64, &f64), &f64)| {
+            // The ball is never larger than the box around it.
+            let norm = ((times(steepest, norm) + fresh) * slack(3)).min(around);
+            if norm.is_nan() { f64::INFINITY } else { norm }
+        };
+        let norm = self.norm.iter().zip(&fresh).zip(&around).map(longer).collect();
         let rounding = self.rounding.iter().map(|&r| times(steepest, r) * slack(1)).collect();
-        let through = Self { centre, radius, norm, parts: Vec::new(), rounding };
-        let mut through = through.finite().narrowed();
+        let mut through = Self { centre, radius, norm, parts: Vec::new(), rounding };
         through.parts = self.parts_through_slopes(id, anywhere, tools);
         if tools.shapes.is_some() && middle.len() <= WIDEST && fresh.iter().all(|x| x.is_finite()) {
             let total = through.norm.clone();
