@@ -56,6 +56,10 @@ format: .venv-test/.package  ## Format the Rust and Python code.
 bench: .venv-test/.package  ## Measure speed, memory and accuracy (reads NNPRUNE_DATA).
 	for script in benches/*.py; do echo "== $$script"; $(TEST)/python "$$script"; done
 
+.PHONY: instructions
+instructions: $(WHEEL)  ## Count the instructions of fixed work with valgrind, and compare with the record.
+	$(PYTHON) benches/instructions.py --check
+
 .PHONY: paper
 paper: .venv-test/.package  ## Run the papers' experiments, write docs/experiments.md (PAPER_ARGS=--quick).
 	$(TEST)/python benches/paper $(PAPER_ARGS)
