@@ -72,6 +72,7 @@ def telling_cell(job: Job, point: GridPoint) -> Outcome:
         "TF_NUM_INTRAOP_THREADS",
         "TF_NUM_INTEROP_THREADS",
         "TF_FORCE_GPU_ALLOW_GROWTH",
+        "OMP_NUM_THREADS",
     )
     return failed(job, point, json.dumps({name: os.environ.get(name) for name in names}))
 

@@ -17,6 +17,7 @@ import joblib
 import numpy as np
 import pytest
 from joblib.parallel import ThreadingBackend
+from nnprune import parallelism
 from nnprune.errors import ConfigError
 from nnprune.sweeping import crew
 from nnprune.sweeping.record import Cell
@@ -190,7 +191,36 @@ def test_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
         "TF_NUM_INTRAOP_THREADS": "3",
         "TF_NUM_INTEROP_THREADS": "2",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "OMP_NUM_THREADS": "3",
     }
     assert [json.loads(str(cell.error)) for cell in found.cells] == [told, told]
     sweep(tiny_model(), targets=[0.5], jobs=1)
     assert dict(os.environ) == before
+
+
+def test_threads_asked_for_are_shared_out_whatever_the_variables_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from sweep_helpers import telling_cell
+
+    monkeypatch.setattr(crew, "run_cell", telling_cell)
+    monkeypatch.setattr(parallelism, "_asked", 7)
+    for name in (*parallelism.VARIABLES, "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "5")
+    before = dict(os.environ)
+    found = sweep(tiny_model(), targets=[0.5], jobs=2)
+    told = dict.fromkeys((*parallelism.VARIABLES, "OMP_NUM_THREADS"), "3")
+    told["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+    assert [json.loads(str(cell.error)) for cell in found.cells] == [told, told]
+    assert dict(os.environ) == before
+
+
+def test_there_are_no_more_jobs_than_threads_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallelism, "_asked", 1)
+    assert (crew.crew_of(None).workers, crew.crew_of(None).threads) == (1, 1)
+    with pytest.raises(ConfigError, match=r"^jobs: 2 cells at a time need a thread each, but 1 "):
+        crew.crew_of(2)
+    monkeypatch.setattr(parallelism, "_asked", 5)
+    assert (crew.crew_of(2).workers, crew.crew_of(2).threads) == (2, 2)
+    monkeypatch.setattr(parallelism, "_asked", None)
+    assert crew.crew_of(2).threads is None

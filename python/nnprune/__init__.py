@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from nnprune.options import Elimination as Elimination
     from nnprune.options import Greedy as Greedy
     from nnprune.options import OneShot as OneShot
+    from nnprune.parallelism import set_threads as set_threads
+    from nnprune.parallelism import threads as threads
     from nnprune.pruning.prune import prune as prune
     from nnprune.result import PruningResult as PruningResult
     from nnprune.sweeping.result import SweepResult as SweepResult
@@ -81,7 +83,9 @@ _HOMES = {
     "export_properties": "nnprune.certification.properties",
     "inspect": "nnprune.inspection",
     "prune": "nnprune.pruning.prune",
+    "set_threads": "nnprune.parallelism",
     "sweep": "nnprune.sweeping.sweep",
+    "threads": "nnprune.parallelism",
     "verify": "nnprune.certification.verify",
 }
 
@@ -118,7 +122,9 @@ __all__ = [
     "export_properties",
     "inspect",
     "prune",
+    "set_threads",
     "sweep",
+    "threads",
     "verify",
 ]
 

@@ -301,6 +301,19 @@ def anneal(
     rewalks: int,
     seed: int,
 ) -> list[int]: ...
+def set_threads(count: int) -> None:
+    """Say how many threads the engine of this process is to have, from 1 to 4096.
+
+    ConfigError if they are there already and are not so many: they are made for the first work.
+    """
+
+def threads() -> int:
+    """Return how many threads the engine has or will have.
+
+    What `set_threads` was told, else RAYON_NUM_THREADS, else one for each core that the process
+    may use. ConfigError if the variable is no such number.
+    """
+
 def uniform_draws(seed: int, count: int) -> _F64: ...
 def activation_range(
     kind: str, lower: _F64, upper: _F64, *, parameters: Mapping[str, float] | None = None

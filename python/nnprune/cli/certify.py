@@ -15,12 +15,14 @@ from nnprune.cli.values import (
     Overwrite,
     Quiet,
     Scale,
+    Threads,
     Trust,
     bounds_of,
     fraction_of,
     json_file,
 )
 from nnprune.errors import CertificateError, ConfigError
+from nnprune.parallelism import use_threads
 
 __all__ = ["certify", "verify"]
 
@@ -66,6 +68,7 @@ def certify(
             metavar="FOLDER",
         ),
     ] = None,
+    threads: Threads = None,
     *,
     overwrite: Overwrite = False,
     trust: Trust = False,
@@ -73,6 +76,7 @@ def certify(
     quiet: Quiet = False,
 ) -> None:
     """Prove how far a pruning moves the outputs, for every input of the box."""
+    use_threads(threads)
     from nnprune.certification.certify import certify as prove
     from nnprune.certification.local import checked_epsilons
     from nnprune.certification.properties import check_properties, export_properties
@@ -127,12 +131,14 @@ def verify(
             metavar="MODEL",
         ),
     ] = None,
+    threads: Threads = None,
     *,
     trust: Trust = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Recompute a certificate along a second path; succeeds only if it holds."""
+    use_threads(threads)
     from nnprune.certification.certificate import Certificate
     from nnprune.certification.verify import verify as check
 

@@ -18,6 +18,7 @@ from nnprune.cli.values import (
     Overwrite,
     Quiet,
     Scale,
+    Threads,
     Trust,
     attacks_of,
     bounds_of,
@@ -25,6 +26,7 @@ from nnprune.cli.values import (
     json_file,
 )
 from nnprune.errors import DataError
+from nnprune.parallelism import use_threads
 
 __all__ = ["compare", "evaluate"]
 
@@ -72,6 +74,7 @@ def evaluate(
         Path | None, typer.Option(help="What nnprune prune --trace wrote when it made the model.")
     ] = None,
     report: _Report = None,
+    threads: Threads = None,
     *,
     litert: _LiteRT = False,
     certified: _Certified = False,
@@ -82,6 +85,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure accuracy, robustness, calibration and size, before and after pruning."""
+    use_threads(threads)
     from nnprune.evaluation.evaluate import evaluate as measure
 
     _check_report(report, overwrite=overwrite)
@@ -122,6 +126,7 @@ def compare(
     bins: _Bins = 15,
     batch_size: _BatchSize = 256,
     report: _Report = None,
+    threads: Threads = None,
     *,
     litert: _LiteRT = False,
     certified: _Certified = False,
@@ -132,6 +137,7 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Evaluate several pruned models side by side."""
+    use_threads(threads)
     from nnprune.evaluation.evaluate import compare as measure
 
     _check_report(report, overwrite=overwrite)

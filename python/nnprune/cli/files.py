@@ -13,11 +13,13 @@ from nnprune.cli.values import (
     Model,
     Overwrite,
     Quiet,
+    Threads,
     Trust,
     bounds_of,
     fraction_of,
     json_file,
 )
+from nnprune.parallelism import use_threads
 
 __all__ = ["demo", "export", "inspect", "report"]
 
@@ -76,11 +78,13 @@ def report(
 def demo(
     target: Annotated[str, typer.Option(help="Fraction of each layer's units to remove.")] = "1/2",
     seed: Annotated[int, typer.Option(help="Seed of the random stream.")] = 0,
+    threads: Threads = None,
     *,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Prune a model that ships in the package, and test both."""
+    use_threads(threads)
     from nnprune.demo import run_demo
     from nnprune.result import to_json
 

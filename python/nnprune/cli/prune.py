@@ -18,6 +18,7 @@ from nnprune.cli.values import (
     Overwrite,
     Quiet,
     Scale,
+    Threads,
     Trust,
     attacks_of,
     bounds_of,
@@ -26,6 +27,7 @@ from nnprune.cli.values import (
 )
 from nnprune.errors import ConfigError
 from nnprune.options import Annealing, Greedy, Method, method_named
+from nnprune.parallelism import use_threads
 
 __all__ = ["prune"]
 
@@ -147,6 +149,7 @@ def prune(
     trace: Annotated[
         Path | None, typer.Option(help="Write what happened, epoch by epoch, to a JSON file.")
     ] = None,
+    threads: Threads = None,
     *,
     polish: Annotated[
         bool, typer.Option("--polish", help="Train the smaller model a little on synthetic inputs.")
@@ -158,6 +161,7 @@ def prune(
     quiet: Quiet = False,
 ) -> None:
     """Remove hidden units and write a smaller model, or several of different sizes."""
+    use_threads(threads)
     from nnprune.cli.compensating import compensation_of, inputs_of
     from nnprune.keras_io.save import check_output, write_text_atomically
     from nnprune.pruning.prune import prune as run_pruning

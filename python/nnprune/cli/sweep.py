@@ -27,6 +27,7 @@ from nnprune.cli.values import (
 )
 from nnprune.errors import ConfigError
 from nnprune.options import Method, method_named
+from nnprune.parallelism import use_threads
 
 __all__ = ["sweep"]
 
@@ -83,6 +84,16 @@ def sweep(
     jobs: Annotated[
         int | None, typer.Option(help="Cells at a time; one a core by default.")
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=4096,
+            help="Threads of all jobs together, for the engine and TensorFlow; one a core by "
+            "default.",
+            metavar="N",
+        ),
+    ] = None,
     *,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failed cells of the journal again.")
@@ -94,6 +105,7 @@ def sweep(
     quiet: Quiet = False,
 ) -> None:
     """Prune with every target, seed and method, and show which results nothing else beats."""
+    use_threads(threads)
     from nnprune.keras_io.save import check_output
     from nnprune.sweeping.sweep import sweep as run_sweep
 

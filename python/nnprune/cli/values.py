@@ -18,6 +18,7 @@ __all__ = [
     "Model",
     "Overwrite",
     "Quiet",
+    "Threads",
     "Trust",
     "attacks_of",
     "bounds_of",
@@ -30,6 +31,15 @@ __all__ = [
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=4096,
+        help="Threads to compute on, for the engine and TensorFlow; one a core by default.",
+        metavar="N",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 Trust = Annotated[
     bool,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from nnprune.compensation import Sum
 from nnprune.compensation_trace import Restart
+from nnprune.parallelism import threads
 from nnprune.pruning.job import Fraction, Job, Run, Watchers
 from nnprune.pruning.merging import merge_to
 from nnprune.pruning.refitting import refit_to
@@ -83,8 +83,11 @@ def _judged(job: Job, run: Run) -> Run:
 def _in_parallel(
     attempt: Callable[[int], list[Run]], seeds: Sequence[int], watchers: Watchers
 ) -> list[list[Run]]:
-    """Run all seeds in threads: the core leaves the interpreter to others while it computes."""
-    workers = min(len(seeds), os.cpu_count() or 1)
+    """Run all seeds in threads: the core leaves the interpreter to others while it computes.
+
+    Where the engine does not follow every layer, Keras may judge one while others are pruned.
+    """
+    workers = min(len(seeds), threads())  # so that one thread means one run at a time
     with ThreadPoolExecutor(workers, thread_name_prefix="nnprune") as pool:
         attempts = [pool.submit(attempt, seed) for seed in seeds]
         try:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from nnprune.errors import ConfigError
 from nnprune.keras_io.wording import one_line
+from nnprune.parallelism import asked_threads
 from nnprune.sweeping.cell import Job, Outcome, failed, run_cell
 from nnprune.sweeping.grid import GridPoint
 
@@ -39,11 +40,14 @@ class Crew:
         joblib's.
     workers : int
         How many cells are done at a time.
+    threads : int or None
+        How many threads each local process has; None for its share of the cores.
     """
 
-    def __init__(self, backend: Any, workers: int) -> None:
+    def __init__(self, backend: Any, workers: int, threads: int | None = None) -> None:
         self._backend = backend
         self.workers = workers
+        self.threads = threads
 
     @property
     def here(self) -> bool:
@@ -101,7 +105,10 @@ class Crew:
         if not self._backend.supports_return_generator:  # such as Ray's: no news before the end
             yield from self._in_rounds(tasks, workers, len(points))
             return
-        parallel = joblib.Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
+        with self._threads_shared_out():
+            parallel = joblib.Parallel(
+                n_jobs=workers, batch_size=1, return_as="generator_unordered"
+            )
         with _ctrl_c_waiting(self._backend):
             outcomes = parallel(tasks)
         try:
@@ -121,6 +128,17 @@ class Crew:
             for start in range(0, count, size):
                 yield from parallel([next(tasks) for _ in range(min(size, count - start))])
 
+    def _threads_shared_out(self) -> contextlib.AbstractContextManager[Any]:
+        """Let joblib tell its processes how many threads NumPy has, before they import it."""
+        import joblib
+
+        if self.threads is None or not _is_local(self._backend):
+            return contextlib.nullcontext()
+        context: contextlib.AbstractContextManager[Any] = joblib.parallel_config(
+            "loky", inner_max_num_threads=self.threads
+        )
+        return context
+
     @contextlib.contextmanager
     def _dismissal(self) -> Iterator[None]:
         """Send the local processes home afterwards: each holds Keras' backend and a model."""
@@ -137,13 +155,14 @@ def crew_of(jobs: int | None) -> Crew:
     Parameters
     ----------
     jobs : int or None
-        Cells at a time; None for as many as configured, by default one a core.
+        Cells at a time; None for as many as configured, by default one a core, and not more than
+        the threads that were asked for.
 
     Raises
     ------
     ConfigError
-        `jobs` is no positive integer, or the backend starts processes in a way that Keras'
-        backend does not survive.
+        `jobs` is no positive integer, or more than the threads that were asked for, or the
+        backend starts processes in a way that Keras' backend does not survive.
     """
     from joblib.parallel import get_active_backend
 
@@ -159,8 +178,18 @@ def crew_of(jobs: int | None) -> Crew:
         )
     wanted = jobs if jobs is not None else -1 if configured is None else configured
     workers = int(backend.effective_n_jobs(int(wanted)))
-    # One Dask worker may be another machine: the work is to be done there.
-    return Crew(backend, max(2, workers) if _is_dask(backend) else workers)
+    if _is_dask(backend):  # one worker may be another machine: the work is to be done there
+        return Crew(backend, max(2, workers))
+    threads = asked_threads() if _is_local(backend) else None
+    if threads is None:
+        return Crew(backend, workers)
+    if jobs is not None and workers > threads:
+        raise ConfigError(
+            f"jobs: {workers} cells at a time need a thread each, but {threads} in all were asked "
+            "for; ask for fewer jobs, or more threads"
+        )
+    workers = min(workers, threads)
+    return Crew(backend, workers, threads // workers)
 
 
 @contextlib.contextmanager

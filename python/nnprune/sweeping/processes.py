@@ -9,10 +9,10 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from nnprune.parallelism import VARIABLES
+
 __all__ = ["Home", "settle"]
 
-# Read when the library starts, which is why it must not have been used before.
-_THREADS = ("RAYON_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 # Otherwise the first process on a GPU takes all of its memory.
 _SHARED_GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 _POLL_SECONDS = 1.0
@@ -30,16 +30,19 @@ class Home:
         Its machine.
     pid : int
         Its number there.
+    threads : int or None
+        How many threads each process that it starts is to have; None if nobody has said.
     """
 
     node: str = field(default_factory=platform.node)
     pid: int = field(default_factory=os.getpid)
+    threads: int | None = field(default=None, compare=False)
 
 
 def settle(home: Home) -> None:
     """Prepare a process for the cells of a sweep; the one that has started it is left as it is.
 
-    Environment variables that are set already are left alone.
+    Environment variables that are set already are left alone, but where a number was asked for.
     """
     global _settled
     if _settled or home == Home():
@@ -47,11 +50,13 @@ def settle(home: Home) -> None:
     _settled = True
     for name, value in _SHARED_GPU.items():
         os.environ.setdefault(name, value)
-    threads = _own_cores()
-    if threads is not None:
-        for name in _THREADS:
+    local = home.node == platform.node() and os.getppid() == home.pid
+    if local and home.threads is not None:
+        os.environ.update(dict.fromkeys(VARIABLES, str(home.threads)))
+    elif (threads := _own_cores()) is not None:
+        for name in VARIABLES:
             os.environ.setdefault(name, str(threads))
-    if home.node == platform.node() and os.getppid() == home.pid:
+    if local:
         _follow(home.pid)
 
 

@@ -139,8 +139,9 @@ def sweep(
     Each local process gets its share of the cores, for the engine (RAYON_NUM_THREADS) and for
     TensorFlow (TF_NUM_INTRAOP_THREADS, TF_NUM_INTEROP_THREADS) as joblib does it for OpenMP:
     cores divided by `jobs`, or `inner_max_num_threads` of `joblib.parallel_config`; variables that
-    are set already are left alone. A Dask worker uses as many threads as it was started with, for
-    one cell at a time.
+    are set already are left alone. What `nnprune.set_threads` was told, or `--threads`, is for all
+    of them together, and shared out instead of the cores. A Dask worker uses as many threads as it
+    was started with, for one cell at a time.
 
     A cell that fails is recorded with its error and does not stop the others. Where a local
     process dies, the cells that were under way are done again one by one, and a cell whose
@@ -196,7 +197,7 @@ def sweep(
         exclude=None if exclude is None else tuple(exclude),
         trust=trust,
         keep=folder is not None,
-        home=Home(),
+        home=Home(threads=crew.threads),
         version=__version__,
     )
     about = _about(bench)

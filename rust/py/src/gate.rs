@@ -8,7 +8,7 @@ use nnprune_core::Result;
 use nnprune_core::error::Poll;
 use pyo3::prelude::*;
 
-use crate::errors;
+use crate::{errors, threads};
 
 /// How often Python is asked for pending signals.
 const POLL_EVERY: Duration = Duration::from_millis(50);
@@ -16,10 +16,12 @@ const POLL_EVERY: Duration = Duration::from_millis(50);
 /// Run long core work: other Python threads may run, Ctrl-C is honoured, no panic gets out.
 ///
 /// Signals are only delivered to the main thread; called from another one, the work runs through.
+/// That is why the work stays on the thread that called, and only its pieces go to the pool.
 pub(crate) fn enter<T: Send>(
     py: Python<'_>,
     work: impl FnOnce(&mut Poll<'_>) -> Result<T> + Send,
 ) -> PyResult<T> {
+    threads::start()?;
     let mut pending: Option<PyErr> = None;
     let outcome = py.detach(|| {
         let mut asked = Instant::now();

@@ -10,6 +10,7 @@ mod gate;
 mod moments;
 mod network;
 mod pruning;
+mod threads;
 
 use pyo3::prelude::*;
 
@@ -32,6 +33,8 @@ mod _core {
     use crate::network::{GroupInfo, Network, NodeInfo};
     #[pymodule_export]
     use crate::pruning::{Pruning, check_options, prune};
+    #[pymodule_export]
+    use crate::threads::{set_threads, threads};
 
     #[pymodule_export]
     #[expect(non_upper_case_globals)] // a Python attribute
