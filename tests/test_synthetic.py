@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -17,6 +17,7 @@ from nnprune import _core
 from nnprune.errors import BoundsError, ConfigError, ModelError
 from nnprune.keras_io.input_box import InputBox
 from nnprune.keras_io.opened import OpenedModel, input_box_of, open_model
+from nnprune.synthetic import blocks
 from nnprune.synthetic.draw import SyntheticInputs, draw
 from nnprune.synthetic.images import dead_leaves, smooth_fields, smoothing_weights
 from nnprune.synthetic.sources import (
@@ -113,11 +114,29 @@ def test_smoothing_equals_the_twin(axes: tuple[int, int, int], deviation: float,
     np.testing.assert_allclose(found, smooth(image, deviation), atol=1e-12)
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=NAMES)
+def test_inputs_drawn_block_by_block_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, source: Source
+) -> None:
+    network = image_network()
+    box = box_of([np.zeros((8, 9, 2))], [np.ones((8, 9, 2))])
+    [whole] = draw(network, box, source, samples=23, seed=5).arrays
+    monkeypatch.setattr(blocks, "_ELEMENTS", 1000)  # six or fewer images of 144
+    [parts] = draw(network, box, source, samples=23, seed=5).arrays
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-6)  # products of matrices may round
+
+
+def joined(parts: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.concatenate(list(parts))
+
+
 @pytest.mark.parametrize("deviation", [1.0, 3.0])
 def test_smooth_fields_have_their_variance_and_correlation(deviation: float) -> None:
     random = np.random.default_rng(0)
-    found = smooth_fields(
-        (12, 11, 2), samples=6000, deviations=[deviation], contrast=0.25, random=random
+    found = joined(
+        smooth_fields(
+            (12, 11, 2), samples=6000, deviations=[deviation], contrast=0.25, random=random
+        )
     )
     assert np.mean(found) == pytest.approx(0.5, abs=0.01)
     np.testing.assert_allclose(np.std(found, axis=0), 0.25, rtol=0.06)
@@ -136,11 +155,11 @@ def test_smooth_fields_have_their_variance_and_correlation(deviation: float) -> 
 def test_leaves_are_opaque_on_a_dark_ground(
     axes: tuple[int, int, int], leaves: int, seed: int
 ) -> None:
-    found = dead_leaves(axes, samples=5, leaves=leaves, random=np.random.default_rng(seed))
+    found = joined(dead_leaves(axes, samples=5, leaves=leaves, random=np.random.default_rng(seed)))
     assert found.shape == (5, *axes)
     assert found.min() >= 0.0
     assert found.max() <= 1.0
-    one = dead_leaves(axes, samples=40, leaves=1, random=np.random.default_rng(seed))
+    one = joined(dead_leaves(axes, samples=40, leaves=1, random=np.random.default_rng(seed)))
     # A single leaf: all pixels of an image are shares of one value for each channel.
     flat = one.reshape(40, -1, axes[2])
     for image in flat:

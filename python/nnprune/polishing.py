@@ -185,14 +185,23 @@ class _Lesson:
 
     def loss(self) -> float:
         """Return the error on the held-out inputs, clean and moved."""
-        found = self._error(self._held_out, self._wanted_held_out)
+        found = self._error(_logits(self._attacker, self._held_out), self._wanted_held_out)
         if self._epsilon > 0.0:
-            moved = self._moved(self._held_out, self._wanted_held_out)
-            found = (found + self._error(moved, _logits(self._teacher, moved))) / 2
+            found = (found + self._error(*self._on_moved_inputs())) / 2
         return found
 
-    def _error(self, x: Array, wanted: Array) -> float:
-        difference = _centred(_logits(self._attacker, x) - wanted)
+    def _on_moved_inputs(self) -> tuple[Array, Array]:
+        """Return the student's and the teacher's logits on the held-out inputs, moved."""
+        found, wanted = [], []
+        for first in range(0, len(self._held_out), _BATCH_SIZE):
+            batch = slice(first, first + _BATCH_SIZE)
+            moved = self._moved(self._held_out[batch], self._wanted_held_out[batch])
+            found.append(_logits(self._attacker, moved))
+            wanted.append(_logits(self._teacher, moved))
+        return np.concatenate(found), np.concatenate(wanted)
+
+    def _error(self, found: Array, wanted: Array) -> float:
+        difference = _centred(found - wanted)
         return float(np.mean(np.square(difference / self._scale, dtype=np.float64)))
 
     def _moved(self, x: Array, wanted: Array) -> Array:

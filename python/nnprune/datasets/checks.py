@@ -69,7 +69,7 @@ class SampleReader:
 
     def survey(self, x: NDArray[Any], y: NDArray[Any]) -> None:
         """Look at values without judging yet."""
-        self._look(self._x.convert(x), y)
+        self._look(self._x.convert(x, copy=False), y)
 
     def verdict(self) -> None:
         """Refuse what is wrong with the samples surveyed.

@@ -79,10 +79,18 @@ class InputReader:
             )
         self.reshaped_from = None if shape == wanted else shape
 
-    def convert(self, raw: NDArray[Any]) -> NDArray[np.float32]:
-        """Return a scaled copy of the model's shape."""
+    def convert(self, raw: NDArray[Any], *, copy: bool = True) -> NDArray[np.float32]:
+        """Return scaled samples of the model's shape.
+
+        Parameters
+        ----------
+        raw : array
+            As they are given.
+        copy : bool, default True
+            Whether they must be a copy, because others may write into them.
+        """
         with np.errstate(over="ignore"):  # too large for float32: found by `survey`
-            x = raw.astype(np.float32, order="C")
+            x = raw.astype(np.float32, order="C", copy=copy or self._scaling is not None)
             if self._scaling is not None:
                 x *= np.float32(self._scaling.scale)
                 x += np.float32(self._scaling.offset)

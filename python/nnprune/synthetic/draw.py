@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from nnprune import _core
 from nnprune.errors import ConfigError, ModelError
 from nnprune.keras_io.input_box import InputBox
 from nnprune.keras_io.opened import OpenedModel
+from nnprune.synthetic.blocks import blocks
 from nnprune.synthetic.first_layer import first_layer_gaussian, first_layers
 from nnprune.synthetic.images import dead_leaves, smooth_fields
 from nnprune.synthetic.scene import InputSide, Scene
@@ -151,25 +153,21 @@ class _Painter:
                 f"'{source.name}'"
             )
             source = BoxNoise()
-        image = side.image or (1, 1, 1)
-        match source:
-            case SmoothFields(deviations=deviations, contrast=contrast):
-                shares = smooth_fields(
-                    image, samples=samples, deviations=deviations, contrast=contrast, random=random
-                )
-            case DeadLeaves(leaves=leaves):
-                shares = dead_leaves(image, samples=samples, leaves=leaves, random=random)
-            case FirstLayer(mean=mean, contrast=contrast):
-                return first_layer_gaussian(
-                    self.scene, side, samples=samples, mean=mean, contrast=contrast, random=random
-                )
-            case NearZero(deviation=deviation):
-                noise = deviation * random.standard_normal((samples, *side.shape))
-                width = side.upper.astype(np.float64) - side.lower
-                return side.clipped(side.clipped(np.zeros(side.shape)) + width * noise)
-            case _:
-                shares = random.random((samples, *side.shape))
-        return side.at(shares.reshape(samples, *side.shape))
+        if isinstance(source, FirstLayer):
+            return first_layer_gaussian(
+                self.scene,
+                side,
+                samples=samples,
+                mean=source.mean,
+                contrast=source.contrast,
+                random=random,
+            )
+        found = np.empty((samples, *side.shape), np.float32)
+        first = 0
+        for part in _parts(source, side, samples, random):
+            found[first : first + len(part)] = part
+            first += len(part)
+        return found
 
     def _starts(
         self, source: GradientFound, samples: int, seeds: np.random.SeedSequence
@@ -194,14 +192,17 @@ class _Painter:
         self, source: Mixture, samples: int, seeds: np.random.SeedSequence
     ) -> list[FloatArray]:
         parts = len(source.sources)
-        drawn = [
-            self.draw(each, (samples + number) // parts, own)
-            for number, (each, own) in enumerate(
-                zip(source.sources, seeds.spawn(parts), strict=True)
-            )
-            if (samples + number) // parts
-        ]
-        return [np.concatenate(arrays) for arrays in zip(*drawn, strict=True)]
+        found = [np.empty((samples, *side.shape), np.float32) for side in self.scene.sides]
+        first = 0
+        for number, own in enumerate(seeds.spawn(parts)):
+            count = (samples + number) // parts
+            if count:
+                drawn = self.draw(source.sources[number], count, own)
+                for whole, part in zip(found, drawn, strict=True):
+                    whole[first : first + count] = part
+                del drawn, part
+                first += count
+        return found
 
     def _convex(
         self, source: ConvexCombinations, samples: int, seeds: np.random.SeedSequence
@@ -213,11 +214,14 @@ class _Painter:
         weights = random.dirichlet(np.ones(source.points), samples)
         mixed = []
         for side, array in zip(self.scene.sides, drawn, strict=True):
-            total = np.zeros(array.shape)
-            for number, points in enumerate(chosen):
-                weight = weights[:, number].reshape(-1, *[1] * len(side.shape))
-                total += weight * array[points]
-            mixed.append(side.clipped(total))
+            found = np.empty_like(array)
+            for block in blocks(samples, math.prod(side.shape)):
+                total = np.zeros((block.stop - block.start, *side.shape))
+                for number, points in enumerate(chosen):
+                    weight = weights[block, number].reshape(-1, *[1] * len(side.shape))
+                    total += weight * array[points[block]]
+                found[block] = side.clipped(total)
+            mixed.append(found)
         return mixed
 
     def _by_gradient(self, ascent: Ascent, starts: list[FloatArray], seed: int) -> list[FloatArray]:
@@ -253,6 +257,32 @@ class _Painter:
         if ascent.batch_statistics and normalizes:
             self.remarks.append("the statistics of BatchNormalization layers were not approached")
         return ascend(logits, self.scene.sides[0], starts[0], ascent, seed=seed)
+
+
+def _parts(
+    source: Source, side: InputSide, samples: int, random: np.random.Generator
+) -> Iterator[FloatArray]:
+    """Draw an input's values, some samples at a time."""
+    image = side.image or (1, 1, 1)
+    match source:
+        case SmoothFields(deviations=deviations, contrast=contrast):
+            shares = smooth_fields(
+                image, samples=samples, deviations=deviations, contrast=contrast, random=random
+            )
+        case DeadLeaves(leaves=leaves):
+            shares = dead_leaves(image, samples=samples, leaves=leaves, random=random)
+        case NearZero(deviation=deviation):
+            width = side.upper.astype(np.float64) - side.lower
+            middle = side.clipped(np.zeros(side.shape))
+            for block in blocks(samples, math.prod(side.shape)):
+                noise = random.standard_normal((block.stop - block.start, *side.shape))
+                yield side.clipped(middle + width * (deviation * noise))
+            return
+        case _:
+            parts = blocks(samples, math.prod(side.shape))
+            shares = (random.random((part.stop - part.start, *side.shape)) for part in parts)
+    for share in shares:
+        yield side.at(share.reshape(-1, *side.shape))
 
 
 def _engine_reaches_logits(network: _core.Network) -> bool:

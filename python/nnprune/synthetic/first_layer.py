@@ -11,12 +11,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from nnprune.synthetic.blocks import blocks
 from nnprune.synthetic.scene import InputSide, Scene
 
 __all__ = ["first_layer_gaussian", "first_layers"]
 
-# Numbers of noise that are held at a time: 32 MiB in float64.
-_ELEMENTS_PER_BLOCK = 1 << 22
 _WEIGHTED = frozenset({"Dense", "Conv"})
 _LINEAR = frozenset(
     {"Affine", "BatchNormalization", "Concatenate", "Identity", "Reshape", "ZeroPadding"}
@@ -69,31 +68,24 @@ def first_layer_gaussian(
         name: _above_noise(scene.network.weights(name)["kernel"].astype(np.float64))
         for name in first_layers(scene, side)
     }
-    elements = sum(math.prod(shapes[name]) for name in above)
-    blocks = _blocks(samples, max(1, _ELEMENTS_PER_BLOCK // elements))
-    drawn = []
-    for block in blocks:
+    elements = max(sum(math.prod(shapes[name]) for name in above), math.prod(side.shape))
+    directions = np.empty((samples, *side.shape), np.float32)
+    # A convolution's outputs are many times as many as its inputs.
+    for block in blocks(samples, elements):
         count = block.stop - block.start
         cotangents = {
             name: (random.standard_normal((count, *shapes[name])) @ gains).astype(np.float32)
             for name, gains in above.items()
         }
-        drawn.append(_led_back(scene, side, cotangents, count))
-    directions = np.concatenate(drawn)
+        directions[block] = _led_back(scene, side, cotangents, count)
     # In units of the box's sides, so that a wide side does not drown the others.
     moving = side.upper > side.lower
-    squares = [
-        np.sum(np.square(directions[block][:, moving], dtype=np.float64)) for block in blocks
-    ]
+    own = list(blocks(samples, math.prod(side.shape)))
+    squares = [np.sum(np.square(directions[block][:, moving], dtype=np.float64)) for block in own]
     scale = np.sqrt(sum(squares) / max(samples * np.count_nonzero(moving), 1)) or 1.0
-    for block in blocks:
+    for block in own:
         directions[block] = side.at(mean + contrast * (directions[block] / np.float64(scale)))
     return directions
-
-
-def _blocks(samples: int, most: int) -> list[slice]:
-    """Share samples out: a convolution's outputs are many times as many as its inputs."""
-    return [slice(first, min(first + most, samples)) for first in range(0, samples, most)]
 
 
 def _led_back(

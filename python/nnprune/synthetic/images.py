@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnprune.synthetic.blocks import blocks
 from nnprune.synthetic.scene import Image
 
 __all__ = ["dead_leaves", "smooth_fields", "smoothing_weights"]
 
 _Array = NDArray[np.float64]
 
-# Images painted at once: what bounds memory for large ones.
-_ELEMENTS_PER_BLOCK = 1 << 22
 _PRESENCE = 0.7
 _RECTANGLES = 0.5
 _DARK = 0.3
@@ -32,8 +32,8 @@ def smooth_fields(
     deviations: Sequence[float],
     contrast: float,
     random: np.random.Generator,
-) -> _Array:
-    """Draw Gaussian fields of mean 1/2.
+) -> Iterator[_Array]:
+    """Draw Gaussian fields of mean 1/2, some at a time.
 
     Parameters
     ----------
@@ -48,19 +48,29 @@ def smooth_fields(
     random
         The stream to draw from.
 
-    Returns
-    -------
-    float64 array of shape (samples, height, width, channels)
+    Yields
+    ------
+    float64 array of shape (some samples, height, width, channels)
     """
-    noise = random.standard_normal((samples, *image))
-    for number, deviation in enumerate(deviations):
-        own = slice(number, None, len(deviations))
-        for axis in (1, 2):
-            weights = np.exp(-0.5 * (_distances(image[axis - 1]) / deviation) ** 2)
-            # Of unit variance after as before, at the border, too.
-            weights /= np.sqrt(np.sum(weights**2, axis=1, keepdims=True))
-            noise[own] = _along(weights, noise[own], axis)
-    return 0.5 + contrast * noise
+    smoothing = [_smoothing_fields(image, deviation) for deviation in deviations]
+    # Every block begins with the first deviation.
+    for block in blocks(samples, math.prod(image), multiple=len(deviations)):
+        noise = random.standard_normal((block.stop - block.start, *image))
+        for number, (down, across) in enumerate(smoothing):
+            own = slice(number, None, len(smoothing))
+            noise[own] = _along(across, _along(down, noise[own], 1), 2)
+        noise *= contrast
+        noise += 0.5
+        yield noise
+
+
+def _smoothing_fields(image: Image, deviation: float) -> list[_Array]:
+    """Return the weights along both axes that keep the variance, at the border, too."""
+    found = []
+    for length in image[:2]:
+        weights = np.exp(-0.5 * (_distances(length) / deviation) ** 2)
+        found.append(weights / np.sqrt(np.sum(weights**2, axis=1, keepdims=True)))
+    return found
 
 
 def smoothing_weights(length: int, deviation: float) -> _Array:
@@ -82,8 +92,56 @@ def _along(weights: _Array, images: _Array, axis: int) -> _Array:
     return np.moveaxis(np.tensordot(images, weights, (axis, 1)), -1, axis)
 
 
-def dead_leaves(image: Image, *, samples: int, leaves: int, random: np.random.Generator) -> _Array:
-    """Paint ellipses and rectangles of any direction over each other, with edges a pixel wide.
+@dataclass(frozen=True, kw_only=True)
+class _Leaf:
+    """What one leaf of every sample looks like: arrays with samples along the first axis."""
+
+    there: NDArray[np.bool_]
+    centres: _Array
+    radii: _Array
+    angles: _Array
+    rectangular: NDArray[np.bool_]
+    values: _Array
+
+    @classmethod
+    def drawn(cls, image: Image, samples: int, random: np.random.Generator) -> Self:
+        """Draw them from the stream."""
+        sides = np.array(image[:2], np.float64)
+        there = random.random(samples) < _PRESENCE
+        centres = random.uniform(*_CENTRES, (samples, 2)) * sides
+        radii = np.exp(random.uniform(*_LOG_RADII, (samples, 2))) * sides
+        angles = random.uniform(0.0, np.pi, samples)
+        rectangular = random.random(samples) < _RECTANGLES
+        dark = random.random(samples) < _DARK
+        values = random.uniform(*_VALUES, (samples, image[2])) * ~dark[:, None]
+        return cls(
+            there=there,
+            centres=centres,
+            radii=radii,
+            angles=angles,
+            rectangular=rectangular,
+            values=values,
+        )
+
+    def paint(self, images: _Array, block: slice) -> None:
+        """Paint these leaves over the images of some samples."""
+        height, width, channels = images.shape[1:]
+        covered = self.there[block, None, None] * _coverage(
+            (height, width, channels),
+            self.centres[block],
+            self.radii[block],
+            self.angles[block],
+            self.rectangular[block],
+        )
+        images += covered[..., None] * (self.values[block, None, None, :] - images)
+
+
+def dead_leaves(
+    image: Image, *, samples: int, leaves: int, random: np.random.Generator
+) -> Iterator[_Array]:
+    """Paint ellipses and rectangles of any direction over each other, some samples at a time.
+
+    Their edges are a pixel wide.
 
     Each is there with probability 0.7; the centres lie in the inner 60 % of both axes, half-axes
     are 4 % to 35 % of them on a logarithmic scale; 3 of 10 are as dark as the ground (0), the
@@ -100,28 +158,16 @@ def dead_leaves(image: Image, *, samples: int, leaves: int, random: np.random.Ge
     random
         The stream to draw from.
 
-    Returns
-    -------
-    float64 array of shape (samples, height, width, channels)
+    Yields
+    ------
+    float64 array of shape (some samples, height, width, channels)
     """
-    height, width, channels = image
-    sides = np.array([height, width], np.float64)
-    painted = np.zeros((samples, *image))
-    for _ in range(leaves):
-        there = random.random(samples) < _PRESENCE
-        centres = random.uniform(*_CENTRES, (samples, 2)) * sides
-        radii = np.exp(random.uniform(*_LOG_RADII, (samples, 2))) * sides
-        angles = random.uniform(0.0, np.pi, samples)
-        rectangular = random.random(samples) < _RECTANGLES
-        dark = random.random(samples) < _DARK
-        values = random.uniform(*_VALUES, (samples, channels)) * ~dark[:, None]
-        for block in _blocks(samples, height * width * channels):
-            covered = there[block, None, None] * _coverage(
-                image, centres[block], radii[block], angles[block], rectangular[block]
-            )
-            part = painted[block]
-            part += covered[..., None] * (values[block, None, None, :] - part)
-    return painted
+    painted = [_Leaf.drawn(image, samples, random) for _ in range(leaves)]
+    for block in blocks(samples, math.prod(image)):
+        images = np.zeros((block.stop - block.start, *image))
+        for leaf in painted:
+            leaf.paint(images, block)
+        yield images
 
 
 def _coverage(
@@ -143,9 +189,3 @@ def _coverage(
         np.hypot(along, across),
     )
     return np.asarray(np.clip((1.0 - distance) * each(np.min(radii, axis=1)) + 0.5, 0.0, 1.0))
-
-
-def _blocks(samples: int, elements: int) -> Iterator[slice]:
-    size = max(1, _ELEMENTS_PER_BLOCK // elements)
-    edges = [*range(0, samples, size), samples]
-    return (slice(first, last) for first, last in itertools.pairwise(edges))
