@@ -8,12 +8,14 @@ with normal weights and fits slopes in log-log tables:
 *A merge*: CPU time of annealing from one target to a larger one at the same step, which is a
 difference of two runs, so that the first Gram products and the first propagation are not in it;
 over the merges between. It has a merge's share of its epoch: candidates, Jacobian, bounds.
-*A candidate*: by how much scoring six times as many candidates for each unit to remove costs more,
-over their number. Each of these runs is repeated and the least time counts; the engine gets one
-thread, whose CPU time has no waiting in it.
+*A candidate*: by how much scoring three quarters of a layer's units as candidates costs more than
+scoring eight, over their number, where one unit a layer goes in an epoch and only a few epochs are
+run. Each of these runs is repeated and the least time counts; the engine gets one thread, whose CPU
+time has no waiting in it.
 
 *Epochs*: the same network at steps 1/16 to 1/256, each in a process of its own. Its peak memory
-beyond what it held before must not grow by more than the trace does.
+beyond what it held before must not grow by more than the trace does. The C library is told to hand
+back at once what is freed, so that the peak is that of what is in use.
 
 Slopes asked: a merge at most 2 in the width, 1 in depth and in outputs (all layers behind it are
 walked through, and the last kernel's size is proportional to its outputs); a candidate at most 1 in
@@ -37,9 +39,20 @@ import numpy as np
 
 TARGETS = (0.25, 0.5)
 STEP = 1 / 32
-POOLS = (4, 24)
+POOL = 4
+# To tell what a candidate costs: so many epochs of one unit a layer, with few candidates.
+CANDIDATE_EPOCHS, FEW = 2, 8
+# These runs are short: more of them fit between what else the machine does.
+SHORT_RUNS = 5
 STEPS = (1 / 16, 1 / 32, 1 / 64, 1 / 128, 1 / 256)
-# What pages and the allocator's rounding add to a process that holds no more than another.
+# The GNU C library's allocator, for what is freed not to stay with the process.
+HANDED_BACK = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "16384",
+    "MALLOC_TRIM_THRESHOLD_": "16384",
+}
+# What whole pages, and pieces that lie between others, add to a process that uses no more: far less
+# than a matrix of all units by all units in every epoch would.
 PAGES = 1 << 20
 
 
@@ -66,6 +79,15 @@ class Axis:
     quick: tuple[int, ...]
     merge: float | None
     candidate: float | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """Options of a run."""
+
+    target: float
+    step: float
+    pool: int
 
 
 AXES = {
@@ -124,7 +146,7 @@ def weights_of(sizes: Sizes) -> list[Any]:
     ]
 
 
-def pruned(network: Any, inputs: int, *, target: float, step: float, pool: int) -> Any:
+def pruned(network: Any, inputs: int, case: Case) -> Any:
     """Prune by annealing; return the pruning."""
     from nnprune import _core
     from nnprune.options import Annealing, method_to_dict
@@ -134,9 +156,9 @@ def pruned(network: Any, inputs: int, *, target: float, step: float, pool: int) 
         [np.zeros(inputs)],
         [np.ones(inputs)],
         layers=[],
-        target=target,
-        step=step,
-        method=method_to_dict(Annealing(pool=pool)),
+        target=case.target,
+        step=case.step,
+        method=method_to_dict(Annealing(pool=case.pool)),
         outgoing="l2",
         seed=0,
     )
@@ -147,22 +169,23 @@ def costs(sizes: Sizes, repeat: int) -> dict[str, float]:
     from speed.dense import network_of
 
     network = network_of(weights_of(sizes))
-    cases = [(TARGETS[0], POOLS[0]), (TARGETS[1], POOLS[0]), (TARGETS[1], POOLS[1])]
-    least = dict.fromkeys(cases, float("inf"))
-    done: dict[tuple[float, int], Any] = {}
+    some, more = (Case(target, STEP, POOL) for target in TARGETS)
+    one = 1 / sizes.width
+    few, many = (Case(CANDIDATE_EPOCHS * one, one, pool) for pool in (FEW, 3 * sizes.width // 4))
+    least: dict[Case, float] = {}
+    done: dict[Case, Any] = {}
     for _ in range(repeat):
-        for target, pool in cases:
+        for case in (some, more, *[few, many] * SHORT_RUNS):
             started = time.process_time()
-            done[target, pool] = pruned(network, sizes.inputs, target=target, step=STEP, pool=pool)
+            done[case] = pruned(network, sizes.inputs, case)
             taken = time.process_time() - started
-            least[target, pool] = min(least[target, pool], taken)
-    some, all_, more = cases
-    merges = len(done[all_].merges) - len(done[some].merges)
-    candidates = candidates_of(done[more]) - candidates_of(done[all_])
+            least[case] = min(least.get(case, taken), taken)
+    merges = len(done[more].merges) - len(done[some].merges)
+    candidates = candidates_of(done[many]) - candidates_of(done[few])
     return {
-        "merge": (least[all_] - least[some]) / merges,
-        "candidate": (least[more] - least[all_]) / candidates,
-        "whole": least[all_],
+        "merge": (least[more] - least[some]) / merges,
+        "candidate": (least[many] - least[few]) / candidates,
+        "whole": least[more],
         "merges": merges,
         "candidates": candidates,
     }
@@ -181,7 +204,7 @@ def memory(sizes: Sizes, step: float) -> dict[str, Any]:
     network = network_of(weights_of(sizes))
     warm_up()
     growth = Growth()
-    pruning = pruned(network, sizes.inputs, target=TARGETS[1], step=step, pool=POOLS[0])
+    pruning = pruned(network, sizes.inputs, Case(TARGETS[1], step, POOL))
     peak = growth.bytes
     return {
         "step": step,
@@ -212,14 +235,14 @@ def trace_bytes(trace: Sequence[Mapping[str, Any]]) -> int:
     return total
 
 
-def in_process(arguments: Sequence[str]) -> dict[str, Any]:
+def in_process(arguments: Sequence[str], **environment: str) -> dict[str, Any]:
     """Measure one network in a process of its own, on one thread."""
     done = subprocess.run(
         [sys.executable, __file__, *arguments],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"RAYON_NUM_THREADS": "1"},
+        env=os.environ | {"RAYON_NUM_THREADS": "1"} | environment,
     )
     measured: dict[str, Any] = json.loads(done.stdout)
     return measured
@@ -249,7 +272,7 @@ def grown_by_epochs(*, quick: bool) -> list[dict[str, Any]]:
     """Measure memory at every step on the same network."""
     given = json.dumps(asdict(EPOCHS_QUICK if quick else EPOCHS))
     steps = STEPS[::2] if quick else STEPS
-    return [in_process(["--memory", given, "--step", repr(step)]) for step in steps]
+    return [in_process(["--memory", given, "--step", repr(step)], **HANDED_BACK) for step in steps]
 
 
 def within_trace(rows: Sequence[Mapping[str, Any]]) -> bool | None:

@@ -189,7 +189,7 @@ def test_epochs_and_shapes_are_read_from_a_run() -> None:
     network = network_of(chain(6, 8, 8, 3))
     shapes = paper_pace.shapes_of(network)
     assert shapes == Shapes(widths=(6, 8, 8, 3), before=0)
-    pruning = growth.pruned(network, 6, target=0.5, step=0.25, pool=4)
+    pruning = growth.pruned(network, 6, growth.Case(target=0.5, step=0.25, pool=4))
     epochs = paper_pace.epochs_of(shapes.widths[1:-1], pruning.trace)
     assert [epoch.live for epoch in epochs] == [(8, 8), (6, 6)]
     assert [epoch.removed for epoch in epochs] == [(2, 2), (2, 2)]
