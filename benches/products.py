@@ -7,7 +7,7 @@ products `A B^T` as `2 m k n`. Every process with a number of threads of its own
 those of the best of several rounds:
 
     python benches/products.py [--quick] [--rounds 3] [--shapes gram:784x128] [--engines faer]
-        [--json]
+        [--threads 1 2] [--json]
 
 Engines: `ndarray` (matrixmultiply, one thread), `faer` and `gemm` for the whole product,
 `faer-lower` for the lower triangle, `faer-lower:B` with W in f32 widened by blocks of B rows, and
@@ -159,6 +159,7 @@ def measure(
     dtype: str,
     engines: Sequence[str],
     *,
+    threads: Sequence[int],
     rounds: int,
     seconds: float,
 ) -> list[dict[str, Any]]:
@@ -167,17 +168,17 @@ def measure(
     order = ["numpy", *engines]
     for number in range(rounds):
         for engine in order if number % 2 == 0 else reversed(order):
-            for threads in THREADS:
-                if engine == "ndarray" and threads > 1:
+            for count in threads:
+                if engine == "ndarray" and count > 1:
                     continue
-                worker = workers[f"numpy-{threads}" if engine == "numpy" else "rust"]
-                answer = worker.ask(shape, dtype, threads, engine, seconds)
-                answers.setdefault((engine, threads), []).append(answer)
-                if engine == "numpy" and threads > 1:
+                worker = workers[f"numpy-{count}" if engine == "numpy" else "rust"]
+                answer = worker.ask(shape, dtype, count, engine, seconds)
+                answers.setdefault((engine, count), []).append(answer)
+                if engine == "numpy" and count > 1:
                     time.sleep(PAUSE)
     rows = [
-        row_of(shape, dtype, engine, threads, answered)
-        for (engine, threads), answered in answers.items()
+        row_of(shape, dtype, engine, count, answered)
+        for (engine, count), answered in answers.items()
     ]
     check_elements(rows, dtype)
     return compared(rows)
@@ -208,13 +209,17 @@ def compared(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     by = {(row["engine"], row["threads"]): row for row in rows}
     found = []
     for row in sorted(rows, key=lambda row: row["threads"]):
-        single, beside = by[row["engine"], 1], by["numpy", row["threads"]]
+        single, beside = by.get((row["engine"], 1)), by["numpy", row["threads"]]
         found.append(
             row
             | {
                 "of_numpy": row["gflops"] / beside["gflops"],
-                "speed_up": row["gflops"] / single["gflops"],
-                "same_bytes": None if row["bytes"] is None else row["bytes"] == single["bytes"],
+                "speed_up": None if single is None else row["gflops"] / single["gflops"],
+                "same_bytes": (
+                    None
+                    if single is None or row["bytes"] is None
+                    else row["bytes"] == single["bytes"]
+                ),
             }
         )
     return found
@@ -243,9 +248,10 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
             lines.append("                          GFLOP/s  of NumPy  speed-up  per CPU s  bytes")
             last = block
         same = {None: "", True: "same", False: "differ"}[row["same_bytes"]]
+        speed_up = "" if row["speed_up"] is None else f"{row['speed_up']:.2f}"
         lines.append(
             f"  {row['engine']:<22}{row['gflops']:9.1f}{row['of_numpy']:10.2f}"
-            f"{row['speed_up']:10.2f}{row['gflops_per_cpu']:11.1f}  {same}"
+            f"{speed_up:>10}{row['gflops_per_cpu']:11.1f}  {same}"
         )
     return "\n".join(lines)
 
@@ -259,13 +265,14 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="SHAPE")
     parser.add_argument("--engines", nargs="+", default=ENGINES, metavar="ENGINE")
     parser.add_argument("--dtypes", nargs="+", default=DTYPES, choices=DTYPES)
+    parser.add_argument("--threads", nargs="+", type=int, default=THREADS, metavar="N")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     workers = {
         f"numpy-{threads}": Worker([sys.executable, "-c", NUMPY], OPENBLAS_NUM_THREADS=str(threads))
-        for threads in THREADS
+        for threads in options.threads
     }
-    workers["rust"] = Worker([str(build())], RAYON_NUM_THREADS=str(max(THREADS)))
+    workers["rust"] = Worker([str(build())], RAYON_NUM_THREADS=str(max(options.threads)))
     rows = []
     for shape in options.shapes:
         if options.quick and shape == LARGEST:
@@ -276,6 +283,7 @@ def main() -> None:
                 shape,
                 dtype,
                 options.engines,
+                threads=options.threads,
                 rounds=options.rounds,
                 seconds=options.seconds,
             )

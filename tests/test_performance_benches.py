@@ -58,6 +58,9 @@ def test_rates_are_compared_with_numpy_on_as_many_threads() -> None:
     assert found["gemm", 2]["speed_up"] == pytest.approx(8 / 5)
     assert found["gemm", 2]["same_bytes"]
     assert "0.40" in products.table([found["gemm", 2]])
+    (alone,) = (row for row in products.compared(rows[1::2]) if row["engine"] == "gemm")
+    assert alone["of_numpy"] == pytest.approx(2 / 5)
+    assert alone["speed_up"] is None
 
 
 def test_a_wrong_product_has_no_rate() -> None:
