@@ -236,22 +236,13 @@ impl Saliency {
         let mut best: Nearest = Vec::with_capacity(REMEMBERED + 1);
         // Without outgoing weights every delegate costs nothing: the first will do.
         let idle = self.outgoing[nominee] == 0.0;
-        let row = self.gram.row(nominee);
-        let (own, scale, bias) = (self.norms[nominee], self.scale[nominee], self.bias[nominee]);
-        let largest = scale * scale * self.largest[nominee];
         let mut farthest = f64::INFINITY;
-        for (delegate, &is_free) in is_free.iter().enumerate() {
-            if delegate == nominee || !is_free || !self.can_delegate[delegate] {
-                continue;
-            }
-            // Most are too far away to be remembered: the square tells, without a root.
-            let norms = own + self.norms[delegate];
-            let other = self.scale[delegate];
-            let squared = norms - 2.0 * scale * other * row[delegate];
-            let gap = bias - self.bias[delegate];
-            if squared + gap * gap > farthest
-                && squared > CANCELLATION * norms
-                && squared > DRIFT * (largest + other * other * self.largest[delegate])
+        for (delegate, square) in self.squares(nominee).into_iter().enumerate() {
+            // Most are too far away to be remembered.
+            if square > farthest
+                || delegate == nominee
+                || !is_free[delegate]
+                || !self.can_delegate[delegate]
             {
                 continue;
             }
@@ -268,6 +259,26 @@ impl Saliency {
             }
         }
         best
+    }
+
+    /// The squared distances from a nominee to every unit, biases as one more weight; 0 where they
+    /// must be computed otherwise. Without a branch: the processor does several at once.
+    fn squares(&self, nominee: usize) -> Vec<f64> {
+        let (own, scale, bias) = (self.norms[nominee], self.scale[nominee], self.bias[nominee]);
+        let largest = scale * scale * self.largest[nominee];
+        let row = self.gram.row(nominee);
+        let products = row.to_slice().unwrap_or_default().iter().zip(&self.norms);
+        let units = self.scale.iter().zip(&self.bias).zip(&self.largest);
+        type Parts<'a> = ((&'a f64, &'a f64), ((&'a f64, &'a f64), &'a f64));
+        let square = |((&product, &norm), ((&other, &b), &once)): Parts<'_>| {
+            let norms = own + norm;
+            let squared = norms - 2.0 * scale * other * product;
+            let certain = (squared > CANCELLATION * norms)
+                & (squared > DRIFT * (largest + other * other * once));
+            let total = squared + (bias - b) * (bias - b);
+            if certain { total } else { 0.0 }
+        };
+        products.zip(units).map(square).collect()
     }
 }
 

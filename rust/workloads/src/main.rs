@@ -196,7 +196,10 @@ fn weights(random: &mut Random, inputs: usize, units: usize) -> Dense {
     #[expect(clippy::cast_precision_loss)] // small numbers
     let (rank, size) = ((RANK as f32).sqrt(), (inputs as f32).sqrt());
     let kernel = (left.dot(&right) / rank + noise * NOISE) * (3.0 / size);
-    Dense { kernel, bias: Some(Array1::from_shape_simple_fn(units, || 0.1 * symmetric(random))) }
+    Dense {
+        kernel: kernel.into(),
+        bias: Some(Array1::from_shape_simple_fn(units, || 0.1 * symmetric(random))),
+    }
 }
 
 /// A uniform number in `[-1, 1)`.
