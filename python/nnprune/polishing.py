@@ -26,8 +26,6 @@ __all__ = ["check_polishable", "polish_model"]
 
 Array = NDArray[np.float32]
 
-_BATCH_SIZE = 512
-
 
 def check_polishable(opened: OpenedModel, polish: Polish) -> None:
     """Make sure, before any work, that a model can be polished.
@@ -144,6 +142,7 @@ class _Lesson:
         polish: Polish,
     ) -> None:
         from nnprune.attacks.gradient_sign import Attacker
+        from nnprune.keras_io.batches import batch_size_of
         from nnprune.keras_io.logits import logits_model
         from nnprune.keras_io.student import Student
 
@@ -151,9 +150,11 @@ class _Lesson:
         self._x, self._held_out = x, held_out
         self._epsilon = polish.epsilon
         self._size = min(polish.batch_size, len(x))
-        self._teacher = Attacker(logits_model(original.model).model, lower, upper)
-        self._wanted = _logits(self._teacher, x)
-        self._wanted_held_out = _logits(self._teacher, held_out)
+        teacher = logits_model(original.model).model
+        self._computed = batch_size_of(teacher)  # at a time; the student has not more layers
+        self._teacher = Attacker(teacher, lower, upper)
+        self._wanted = self._logits(self._teacher, x)
+        self._wanted_held_out = self._logits(self._teacher, held_out)
         self._scale = float(np.std(_centred(self._wanted))) or 1.0
         self.student: Student = Student(
             open_model(smaller, trust=True),
@@ -180,12 +181,12 @@ class _Lesson:
         if self._epsilon > 0.0 and half:
             moved = self._moved(x[:half], wanted[:half])
             x = np.concatenate([moved, x[half:]])
-            wanted = np.concatenate([_logits(self._teacher, moved), wanted[half:]])
+            wanted = np.concatenate([self._logits(self._teacher, moved), wanted[half:]])
         self.student.learn(x, wanted)
 
     def loss(self) -> float:
         """Return the error on the held-out inputs, clean and moved."""
-        found = self._error(_logits(self._attacker, self._held_out), self._wanted_held_out)
+        found = self._error(self._logits(self._attacker, self._held_out), self._wanted_held_out)
         if self._epsilon > 0.0:
             found = (found + self._error(*self._on_moved_inputs())) / 2
         return found
@@ -193,12 +194,21 @@ class _Lesson:
     def _on_moved_inputs(self) -> tuple[Array, Array]:
         """Return the student's and the teacher's logits on the held-out inputs, moved."""
         found, wanted = [], []
-        for first in range(0, len(self._held_out), _BATCH_SIZE):
-            batch = slice(first, first + _BATCH_SIZE)
+        for first in range(0, len(self._held_out), self._computed):
+            batch = slice(first, first + self._computed)
             moved = self._moved(self._held_out[batch], self._wanted_held_out[batch])
-            found.append(_logits(self._attacker, moved))
-            wanted.append(_logits(self._teacher, moved))
+            found.append(self._logits(self._attacker, moved))
+            wanted.append(self._logits(self._teacher, moved))
         return np.concatenate(found), np.concatenate(wanted)
+
+    def _logits(self, attacker: Attacker, x: Array) -> Array:
+        from nnprune.gradients import to_numpy
+
+        parts = [
+            to_numpy(attacker.logits(x[first : first + self._computed]))
+            for first in range(0, len(x), self._computed)
+        ]
+        return np.concatenate(parts)
 
     def _error(self, found: Array, wanted: Array) -> float:
         difference = _centred(found - wanted)
@@ -212,16 +222,6 @@ class _Lesson:
         (moved,) = self._attacker.fgsm(x, classes.astype(np.int32), [self._epsilon])
         found: Array = moved if isinstance(moved, np.ndarray) else to_numpy(moved)
         return found
-
-
-def _logits(attacker: Attacker, x: Array) -> Array:
-    from nnprune.gradients import to_numpy
-
-    parts = [
-        to_numpy(attacker.logits(x[first : first + _BATCH_SIZE]))
-        for first in range(0, len(x), _BATCH_SIZE)
-    ]
-    return np.concatenate(parts)
 
 
 def _centred(logits: Any) -> Any:

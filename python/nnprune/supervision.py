@@ -41,7 +41,6 @@ __all__ = ["Floors", "Supervision", "Supervisor"]
 
 # Those of the main paper's figures.
 _DEFAULT_ATTACKS = (FGSM((0.01, 0.05)),)
-_BATCH_SIZE = 256
 _CHANGED = (
     "evaluate: the samples and labels are not the same, or not in the same order, as in the first "
     "pass over them; switch shuffling (shuffle=False, or reshuffle_each_iteration=False) and "
@@ -176,6 +175,7 @@ class Supervisor:
     """
 
     def __init__(self, supervision: Supervision, opened: OpenedModel, box: InputBox) -> None:
+        from nnprune.keras_io.batches import batch_size_of
         from nnprune.keras_io.logits import logits_model, loss_task
         from nnprune.keras_io.masked import MaskedModel
 
@@ -195,6 +195,7 @@ class Supervisor:
         self._masked = MaskedModel(opened.model, opened.graph)
         self._subject: Subject | None = None
         self._expectation = expectation_of(logits, "classification", box)
+        self._batch_size = batch_size_of(logits.model)
         supervision.data.check(self._expectation)
         self.cpu_seconds = 0.0
         self._first_pass: list[_Seen] = []
@@ -215,7 +216,7 @@ class Supervisor:
         }
         first_time = not self._first_pass
         samples = correct = agreeing = 0
-        batches = self._supervision.data.batches(self._expectation, _BATCH_SIZE)
+        batches = self._supervision.data.batches(self._expectation, self._batch_size)
         for number, (x, labels) in enumerate(batches):
             y = labels.astype(np.int64, copy=False)
             predicted = predictions(subject.outputs(x))

@@ -120,11 +120,13 @@ def compute(opened: OpenedModel, x: NDArray[np.float32]) -> Iterator[NDArray[np.
         They are NaN or infinite.
     """
     from nnprune.gradients import to_numpy
+    from nnprune.keras_io.batches import batch_size_of
     from nnprune.keras_io.logits import logits_model
 
     model = logits_model(opened.model).model
-    for start in range(0, len(x), _BATCH):
-        logits = to_numpy(model(x[start : start + _BATCH], training=False)).astype(np.float64)
+    size = batch_size_of(model)
+    for start in range(0, len(x), size):
+        logits = to_numpy(model(x[start : start + size], training=False)).astype(np.float64)
         if not np.isfinite(logits).all():
             raise ModelError(
                 f"model {quoted(opened.model.name)}: gives NaN or infinite logits on the samples"

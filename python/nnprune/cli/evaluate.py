@@ -44,7 +44,9 @@ _Task = Annotated[
     typer.Option(help="classification or regression; found from the model by default."),
 ]
 _Bins = Annotated[int, typer.Option(help="Bins of the reliability diagram.")]
-_BatchSize = Annotated[int, typer.Option(help="Samples computed at a time.")]
+_BatchSize = Annotated[
+    int | None, typer.Option(help="Samples computed at a time; 256, or fewer of large models.")
+]
 _LiteRT = Annotated[
     bool,
     typer.Option("--litert", help="Measure size and latency as LiteRT (needs the extra litert)."),
@@ -69,7 +71,7 @@ def evaluate(
     scale: Scale = None,
     offset: Offset = None,
     bins: _Bins = 15,
-    batch_size: _BatchSize = 256,
+    batch_size: _BatchSize = None,
     trace: Annotated[
         Path | None, typer.Option(help="What nnprune prune --trace wrote when it made the model.")
     ] = None,
@@ -124,7 +126,7 @@ def compare(
     scale: Scale = None,
     offset: Offset = None,
     bins: _Bins = 15,
-    batch_size: _BatchSize = 256,
+    batch_size: _BatchSize = None,
     report: _Report = None,
     threads: Threads = None,
     *,

@@ -62,7 +62,7 @@ def evaluate(
     scale: float | None = None,
     offset: float | None = None,
     bins: int = 15,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     litert: bool = False,
     certified: bool = False,
     pruning: Mapping[str, Any] | None = None,
@@ -94,8 +94,9 @@ def evaluate(
         What `x` is multiplied by, and what is added then; 1/255 for images of bytes.
     bins : int, default 15
         Bins of the reliability diagram and of ECE and MCE.
-    batch_size : int, default 256
-        Samples computed at a time.
+    batch_size : int, optional
+        Samples computed at a time; by default 256, but fewer where the values of all layers for
+        so many would take more than 256 MiB.
     litert : bool, default False
         Also measure the size as a LiteRT file and the latency of one sample on one thread of this
         machine; needs the extra `litert`.
@@ -162,7 +163,7 @@ def compare(
     scale: float | None = None,
     offset: float | None = None,
     bins: int = 15,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     litert: bool = False,
     certified: bool = False,
     trust: bool = False,
@@ -361,7 +362,12 @@ def _run(
         entry.label: subject_of(entry.model_for(task), box) for entry in entries
     }
     original = first.label if first.role == "original" else None
-    batches = data.batches(expectation, settings.batch_size)
+    size = settings.batch_size
+    if size is None:
+        from nnprune.keras_io.batches import batch_size_of
+
+        size = batch_size_of(*(subject.logits.model for subject in subjects.values()))
+    batches = data.batches(expectation, size)
     with counter(
         "evaluating", total=data.samples, unit="samples", progress=settings.progress
     ) as tell:

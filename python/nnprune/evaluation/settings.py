@@ -24,7 +24,7 @@ class Settings:
     input_bounds: Any
     task: Any
     bins: int
-    batch_size: int
+    batch_size: int | None
     litert: bool
     certified: bool
     trust: bool
@@ -34,7 +34,8 @@ class Settings:
     def __post_init__(self) -> None:
         """Check what needs no model."""
         CalibrationTotals(self.bins)
-        check_batch_size(self.batch_size)
+        if self.batch_size is not None:
+            check_batch_size(self.batch_size)
         check_attacks(self.attacks)
         if self.task not in (None, *get_args(Task)):
             raise ConfigError(f"task: expected 'classification' or 'regression', got {self.task!r}")

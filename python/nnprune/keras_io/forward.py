@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["outputs_of"]
+from nnprune.keras_io.batches import batch_size_of
 
-_BATCH_SIZE = 512
+__all__ = ["outputs_of"]
 
 
 def outputs_of(model: keras.Model, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -25,8 +25,9 @@ def outputs_of(model: keras.Model, x: NDArray[np.float32]) -> NDArray[np.float32
     -------
     float32 array, shape (samples, *output_shape)
     """
+    size = batch_size_of(model)
     parts = [
-        keras.ops.convert_to_numpy(model(x[first : first + _BATCH_SIZE], training=False))
-        for first in range(0, len(x), _BATCH_SIZE)
+        keras.ops.convert_to_numpy(model(x[first : first + size], training=False))
+        for first in range(0, len(x), size)
     ]
     return np.concatenate(parts).astype(np.float32, copy=False)

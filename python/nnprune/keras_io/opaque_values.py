@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnprune.errors import ConfigError, ModelError
+from nnprune.keras_io.batches import batch_size_of
 from nnprune.keras_io.graph import Graph
 from nnprune.keras_io.opened import OpenedModel
 from nnprune.keras_io.weights import is_graph_model
@@ -31,7 +32,7 @@ def needed_opaque_nodes(graph: Graph) -> list[str]:
 
 
 def opaque_values(
-    opened: OpenedModel, inputs: Sequence[ArrayLike], *, batch_size: int = 256
+    opened: OpenedModel, inputs: Sequence[ArrayLike], *, batch_size: int | None = None
 ) -> dict[str, NDArray[np.float32]]:
     """Compute the values that `_core.Network.forward` needs beside the inputs.
 
@@ -41,8 +42,8 @@ def opaque_values(
         The model and its network.
     inputs : sequence of arrays of shape (samples, *input shape)
         One for each of the model's inputs.
-    batch_size : int, default 256
-        Samples that the model computes at a time.
+    batch_size : int, optional
+        Samples that the model computes at a time; by default as `batch_size_of` has it.
 
     Returns
     -------
@@ -70,8 +71,9 @@ def opaque_values(
     tensors = [_tensor_of(opened.model, calls.get(name, name), name) for name in names]
     part = keras.Model(opened.model.inputs, tensors)
     values: list[list[NDArray[np.float32]]] = [[] for _ in names]
-    for first in range(0, len(arrays[0]), batch_size):
-        batch = [array[first : first + batch_size] for array in arrays]
+    size = batch_size_of(opened.model) if batch_size is None else batch_size
+    for first in range(0, len(arrays[0]), size):
+        batch = [array[first : first + size] for array in arrays]
         computed = keras.tree.flatten(part(batch, training=False))
         for kept, tensor in zip(values, computed, strict=True):
             array = keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))

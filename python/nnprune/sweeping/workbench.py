@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Workbench", "open_workbench"]
 
-_BATCH_SIZE = 256
-
 
 class Workbench:
     """The original, open, with the samples to measure smaller ones on.
@@ -79,6 +77,7 @@ class Workbench:
         self._original: list[NDArray[np.int64]] | None = None
         if data is None:
             return
+        from nnprune.keras_io.batches import batch_size_of
         from nnprune.keras_io.logits import logits_model
 
         self._logits = logits_model(opened.model)
@@ -94,6 +93,7 @@ class Workbench:
                 from nnprune.attacks.toolbox import check_toolbox
 
                 check_toolbox(attack, max(self._logits.outputs, 2))
+        self._batch_size = batch_size_of(self._logits.model)
         self._expectation = expectation_of(self._logits, "classification", self.box)
         data.check(self._expectation)
 
@@ -134,7 +134,7 @@ class Workbench:
             for label, attack in self._attacks.items()
         }
         samples = correct = agreeing = 0
-        batches = self.data.batches(self._expectation, _BATCH_SIZE)
+        batches = self.data.batches(self._expectation, self._batch_size)
         for (x, labels), expected in zip(batches, before, strict=True):
             y = labels.astype(np.int64, copy=False)
             predicted = _predicted(subject, x)
@@ -159,7 +159,7 @@ class Workbench:
         if self._original is None:
             assert self.data is not None
             subject = subject_of(self._logits, self.box)
-            batches = self.data.batches(self._expectation, _BATCH_SIZE)
+            batches = self.data.batches(self._expectation, self._batch_size)
             self._original = [_predicted(subject, x) for x, _ in batches]
         return self._original
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nnprune import _core
 from nnprune.gradients import compiled, to_numpy, vjp
+from nnprune.keras_io.batches import batch_size_of
 from nnprune.synthetic.images import smoothing_weights
 from nnprune.synthetic.scene import InputSide
 from nnprune.synthetic.sources import Ascent
@@ -22,8 +23,6 @@ from nnprune.synthetic.sources import Ascent
 __all__ = ["ascend"]
 
 FloatArray = NDArray[np.float32]
-
-_SAMPLES_PER_BATCH = 256
 
 
 def ascend(
@@ -60,8 +59,9 @@ def ascend(
     shape = tuple(logits.output_shape[1:]) or (1,)
     targets = _Targets.draw(shape, len(starts), options, seed)
     found = side.clipped(starts)
-    for first in range(0, len(found), _SAMPLES_PER_BATCH):
-        batch = slice(first, first + _SAMPLES_PER_BATCH)
+    size = batch_size_of(logits)
+    for first in range(0, len(found), size):
+        batch = slice(first, first + size)
         for step in range(options.steps):
             pull = targets.cotangent(to_numpy(evaluate(found[batch])), batch)
             gradients = to_numpy(slope(found[batch], pull))
