@@ -1,7 +1,7 @@
 //! Copies between NumPy and the core. Weights are copied in once, in logical order, so that
 //! Fortran-ordered and strided arrays mean what they show.
 
-use ndarray::{Array1, Array2, Ix1};
+use ndarray::{Array1, Array2, CowArray, Ix1, Ix2};
 use nnprune_core::Error;
 use nnprune_core::bounds::InputBox;
 use nnprune_core::interval::Intervals;
@@ -106,8 +106,13 @@ pub(crate) fn ends<'py>(
     Ok((array(intervals.lower)?, array(intervals.upper)?))
 }
 
-/// Samples of one node, one row a sample; the first axis counts samples.
-pub(crate) fn samples(name: &str, shape: &[usize], values: &Weights<'_>) -> PyResult<Array2<f32>> {
+/// Samples of one node, one row a sample; the first axis counts samples. No copy where they are
+/// laid out that way already.
+pub(crate) fn samples<'a>(
+    name: &str,
+    shape: &[usize],
+    values: &'a Weights<'_>,
+) -> PyResult<CowArray<'a, f32, Ix2>> {
     let array = values.as_array();
     if array.ndim() != shape.len() + 1 || &array.shape()[1..] != shape {
         let got = array.shape();
@@ -115,10 +120,13 @@ pub(crate) fn samples(name: &str, shape: &[usize], values: &Weights<'_>) -> PyRe
             "'{name}': expected shape (samples, *{shape:?}), got {got:?}"
         ))));
     }
-    let rows = array.shape()[0];
+    let rows = (array.shape()[0], shape.iter().product());
+    let wrong = |problem| errors::config(format!("{name}: {problem}"));
+    if array.is_standard_layout() {
+        return Ok(array.into_shape_with_order(rows).map_err(wrong)?.into());
+    }
     let flat: Vec<f32> = array.iter().copied().collect();
-    Array2::from_shape_vec((rows, shape.iter().product()), flat)
-        .map_err(|problem| errors::config(format!("{name}: {problem}")))
+    Ok(Array2::from_shape_vec(rows, flat).map_err(wrong)?.into())
 }
 
 /// Samples of one node for Python, in the node's own shape.

@@ -213,7 +213,7 @@ pub(crate) fn compensate(
         seed,
     };
     let valid = asked.check().map_err(to_py)?;
-    let samples = feeds.map(|feeds| original.feeds(&feeds)).transpose()?;
+    let samples = feeds.as_ref().map(|feeds| original.feeds(feeds)).transpose()?;
     let assumed = match (lower, upper) {
         (Some(lower), Some(upper)) => Some(prior(original, &lower, &upper, images, correlation)?),
         _ => None,
@@ -227,7 +227,7 @@ pub(crate) fn compensate(
     let mut tell = |target: Option<f64>, fit: &LayerFit| {
         called(on_layer.as_ref(), &raised, |py, callback| {
             callback.call1(py, (target, entry(py, fit)?)).map(|_| true)
-        });
+        })
     };
     let started = Instant::now();
     let mut keeps_searching = |progress: SearchProgress| {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::Array2;
+use ndarray::{Array2, CowArray, Ix2};
 use nnprune_core::bounds::{Bounds, InputBox};
 use nnprune_core::config::{BiasTerm, Change, InversionConfig, Outgoing};
 use nnprune_core::error::{Poll, Result};
@@ -76,10 +76,10 @@ impl Network {
     }
 
     /// Samples of nodes, each of its node's shape.
-    fn samples(
+    fn samples<'a>(
         &self,
-        values: &BTreeMap<String, Weights<'_>>,
-    ) -> PyResult<Vec<(network::NodeId, Array2<f32>)>> {
+        values: &'a BTreeMap<String, Weights<'_>>,
+    ) -> PyResult<Vec<(network::NodeId, CowArray<'a, f32, Ix2>)>> {
         let each = values.iter().map(|(name, values)| {
             let id = self.0.find(name).map_err(to_py)?;
             Ok((id, samples(name, &self.0.node(id).shape, values)?))
@@ -88,7 +88,10 @@ impl Network {
     }
 
     /// Values of nodes, checked.
-    pub(crate) fn feeds(&self, values: &BTreeMap<String, Weights<'_>>) -> PyResult<Feeds> {
+    pub(crate) fn feeds<'a>(
+        &self,
+        values: &'a BTreeMap<String, Weights<'_>>,
+    ) -> PyResult<Feeds<'a>> {
         Feeds::new(&self.0, self.samples(values)?).map_err(to_py)
     }
 
@@ -237,7 +240,11 @@ impl Network {
         cotangents: BTreeMap<String, Weights<'py>>,
     ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f32>>>> {
         let feeds = self.feeds(&inputs)?;
-        let cotangents = self.samples(&cotangents)?;
+        let cotangents: Vec<_> = self
+            .samples(&cotangents)?
+            .into_iter()
+            .map(|(id, values)| (id, values.into_owned()))
+            .collect();
         let found = enter(py, |poll| gradient(&self.0, &feeds, &cotangents, poll))?;
         self.inputs_out(py, found)
     }

@@ -10,10 +10,6 @@ use crate::network::Node;
 
 /// Share of a layer's units that goes at a time.
 const STEP: usize = 32;
-/// Most that any layer loses, as a fraction of its units.
-const MOST: f64 = 0.95;
-/// Most that a layer loses, relative to what it would lose if all lost the same fraction.
-const MOST_BY_TARGET: f64 = 1.5;
 
 /// The units that each layer keeps when all lose the same fraction.
 pub(super) fn uniform(layers: &[Layer], target: f64, multiple: usize) -> Vec<usize> {
@@ -41,12 +37,8 @@ pub(super) fn propagated<S: Statistics>(
     let layers = &original.layers;
     let multiple = config.width_multiple;
     let goal = parameters(original, &uniform(layers, target, multiple));
-    let least: Vec<usize> = layers
-        .iter()
-        .map(|layer| {
-            kept_units(layer.group.units, (MOST_BY_TARGET * target).min(MOST.max(target)), multiple)
-        })
-        .collect();
+    let least: Vec<usize> =
+        layers.iter().map(|layer| config.fewest_kept(layer.group.units, target)).collect();
     let mut counts: Vec<usize> = layers.iter().map(|layer| layer.group.units).collect();
     let mut prefixes = vec![Prefix::new(original)];
     let mut error = 0.0;

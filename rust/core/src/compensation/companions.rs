@@ -7,11 +7,11 @@ use ndarray::{Array1, Array2, Axis};
 
 use super::analytic::{Analytic, Step};
 use super::law::{Activated, Covariance, Law, between};
-use super::metric;
+use super::metric::Metric;
 use super::moments::Joint;
 use super::statistics::Statistics;
 use crate::error::{Poll, Result};
-use crate::network::{Consumer, Network, NodeId, Op};
+use crate::network::{Consumer, Group, Network, NodeId, Op};
 
 /// A node's values in the pruned network.
 #[derive(Debug, Clone)]
@@ -58,8 +58,8 @@ impl Statistics for Analytic<'_> {
         BTreeMap::new()
     }
 
-    fn know(known: &mut Self::Known, id: NodeId, kept: Companion) {
-        known.insert(id, kept);
+    fn know(&self, known: &mut Self::Known, _group: &Group, inputs: Vec<(NodeId, Companion)>) {
+        known.extend(inputs);
     }
 
     fn are_finite(&self, id: NodeId) -> bool {
@@ -70,17 +70,18 @@ impl Statistics for Analytic<'_> {
         "the moments give"
     }
 
-    fn covariance(&self, consumer: &Consumer, _units: usize) -> Result<Array2<f64>> {
+    fn covariance(
+        &self,
+        consumer: &Consumer,
+        _units: usize,
+        _poll: &mut Poll<'_>,
+    ) -> Result<Array2<f64>> {
         Ok(self.read_by(consumer).matrix())
     }
 
-    fn metrics(
-        &self,
-        nodes: &[NodeId],
-        poll: &mut Poll<'_>,
-    ) -> Result<BTreeMap<NodeId, Array2<f64>>> {
+    fn metrics(&self, nodes: &[NodeId], poll: &mut Poll<'_>) -> Result<BTreeMap<NodeId, Metric>> {
         let grams = self.slope_grams(nodes).into_iter();
-        grams.map(|(id, gram)| Ok((id, metric::root(gram, poll)?))).collect()
+        grams.map(|(id, gram)| Ok((id, Metric::of_gram(gram, poll)?))).collect()
     }
 
     fn kept(
@@ -107,6 +108,7 @@ impl Statistics for Analytic<'_> {
         _units: usize,
         kept: &[usize],
         now: Option<&Companion>,
+        _poll: &mut Poll<'_>,
     ) -> Result<Option<Joint>> {
         let law = self.read_by(consumer);
         let own = now.is_none().then(|| Companion::of(law, kept));

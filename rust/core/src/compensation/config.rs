@@ -4,11 +4,15 @@ use ndarray::Array2;
 
 use super::refit::Regularisation;
 use super::search::Search;
-use crate::config::{check_width_multiple, require};
+use crate::config::{check_width_multiple, kept_units, require};
 use crate::error::{Error, Result};
 
 /// Most chains of a search: each holds matrices of all units by all units.
 const MOST_CHAINS: usize = 1000;
+/// Most that any layer loses to the propagated allocation, as a fraction of its units.
+const MOST: f64 = 0.95;
+/// Most that a layer loses to it, relative to what it would lose if all lost the same fraction.
+const MOST_BY_TARGET: f64 = 1.5;
 
 /// How many units each layer loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,5 +130,22 @@ impl Config {
             require("heat", "a finite number of at least 0", heat, cools)?;
         }
         Ok(ValidConfig(self))
+    }
+}
+
+impl ValidConfig {
+    /// The fewest units that a layer of so many keeps for a target.
+    pub(super) fn fewest_kept(&self, units: usize, target: f64) -> usize {
+        let most = match self.allocation {
+            Allocation::Uniform => target,
+            Allocation::Propagated => (MOST_BY_TARGET * target).min(MOST.max(target)),
+        };
+        kept_units(units, most, self.width_multiple)
+    }
+
+    /// The fewest units that a layer of so many keeps for any target.
+    pub(super) fn fewest_kept_of_all(&self, units: usize) -> usize {
+        let each = self.targets.iter().map(|&target| self.fewest_kept(units, target));
+        each.min().unwrap_or_default()
     }
 }

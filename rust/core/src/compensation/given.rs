@@ -4,10 +4,10 @@ use ndarray::Array2;
 
 use super::cholesky::{Regularised, with_ridge};
 use super::elimination::{Elimination, Reading, eliminate};
+use super::products::add_gram;
 use super::search::{Found, Search, search};
 use super::swept::Objective;
 use crate::error::{Error, Poll, Result};
-use crate::linalg::parallel_product;
 
 /// `rows (matrix + ridge mean(diag) I)^-1` and the ridge it took, raised tenfold from `ridge` on.
 pub fn solve_regularised(
@@ -22,8 +22,8 @@ pub fn solve_regularised(
         let expected = format!("finite values with {} columns", matrix.nrows());
         return Err(wrong("rows", expected, rows));
     }
-    let found = Regularised::new(matrix, ridge, poll)?;
-    Ok((found.factor.solve_rows(rows, poll)?, found.ridge))
+    let found = Regularised::new(matrix.clone(), ridge, poll)?;
+    Ok((found.factor.solve_rows(rows.clone(), poll)?, found.ridge))
 }
 
 /// The backward order of units by covariance and weights of each consumer: `weights` have one row
@@ -37,11 +37,12 @@ pub fn elimination(
     check_ridge(ridge)?;
     let mut readings = Vec::with_capacity(consumers.len());
     for (covariance, weights) in consumers {
-        let factor = Regularised::new(covariance, ridge, poll)?.factor;
-        let weights = parallel_product(weights, &weights.t().to_owned());
-        readings.push(Reading { inverse: factor.inverse(poll)?, weights });
+        let factor = Regularised::new(covariance.clone(), ridge, poll)?.factor;
+        let mut gram = Array2::zeros(covariance.raw_dim());
+        add_gram(gram.view_mut(), weights.t(), 1.0, poll)?;
+        readings.push(Reading { inverse: factor.lower_inverse(poll)?, weights: gram });
     }
-    eliminate(readings, poll)
+    eliminate(readings, 0, poll)
 }
 
 /// The search for kept units from `start` on, by covariance and weights of each consumer.
@@ -62,10 +63,10 @@ pub fn search_from(
             got: format!("{start:?}"),
         });
     }
-    let objectives: Vec<Objective> = consumers
-        .iter()
-        .map(|(covariance, weights)| Objective::new(with_ridge(covariance, ridge), weights.clone()))
-        .collect();
+    let objective = |(covariance, weights): &(Array2<f64>, Array2<f64>)| {
+        Objective::new(with_ridge(covariance.clone(), ridge), weights.clone(), poll)
+    };
+    let objectives = consumers.iter().map(objective).collect::<Result<Vec<Objective>>>()?;
     search(&objectives, start, how, seed, &mut |_| true, poll)
 }
 

@@ -22,11 +22,14 @@ mod original;
 mod outgoing;
 mod prefix;
 mod prior;
+mod products;
 mod refit;
 mod sampled;
 mod search;
+mod slopes;
 mod statistics;
 mod swept;
+mod triangular;
 
 pub use config::{Allocation, Config, Rule, Selection, ValidConfig};
 pub use elimination::Elimination;
@@ -75,8 +78,8 @@ pub struct SearchProgress {
 
 /// Who looks on.
 pub struct Observer<'a> {
-    /// Sees every layer once it is pruned, with its target.
-    pub on_layer: &'a mut dyn FnMut(Option<f64>, &LayerFit),
+    /// Sees every layer once it is pruned, with its target; `false` stops the compensation.
+    pub on_layer: &'a mut dyn FnMut(Option<f64>, &LayerFit) -> bool,
     /// Whether the search goes on: `false` ends the one that is running.
     pub keeps_searching: &'a mut dyn FnMut(SearchProgress) -> bool,
 }
@@ -85,7 +88,7 @@ pub struct Observer<'a> {
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a> {
     /// The network's values on samples.
-    Samples(&'a Feeds),
+    Samples(&'a Feeds<'a>),
     /// Gaussian moments, from what is assumed of the inputs: for chains of dense layers.
     Moments(&'a Prior),
 }
@@ -107,9 +110,9 @@ pub fn moments(
 /// Orders of removal come from the original's statistics once; each size is then refitted layer by
 /// layer. A singular system gets a larger ridge, and a layer whose consumers cannot be refitted
 /// the sum that delegates take: both are told in the result.
-pub fn compensate(
-    network: &Network,
-    source: Source<'_>,
+pub fn compensate<'a>(
+    network: &'a Network,
+    source: Source<'a>,
     config: &ValidConfig,
     poll: &mut Poll<'_>,
     observer: Observer<'_>,
@@ -182,7 +185,7 @@ impl<S: Statistics> Run<'_, '_, S> {
         let (Selection::Search(how), Some(ridge)) = (&self.config.selection, layer.ridge) else {
             return Ok(Found { kept, loss: 0.0, moves: 0 });
         };
-        let objectives = self.original.objectives(layer, ridge)?;
+        let objectives = self.original.objectives(layer, ridge, poll)?;
         let searches = self.original.layers.len() * self.config.targets.len();
         let done = self.searched;
         self.searched += 1;
@@ -205,7 +208,9 @@ impl<S: Statistics> Run<'_, '_, S> {
         for ((layer, kept), &moves) in self.original.layers.iter().zip(kept).zip(moves) {
             let mut fit = prefix.fit(&self.original, layer, kept, self.config, poll)?;
             fit.moves = moves;
-            (self.observer.on_layer)(target, &fit);
+            if !(self.observer.on_layer)(target, &fit) {
+                return Err(Error::Interrupted);
+            }
             layers.push(fit);
         }
         let logits = self.original.network.logits();

@@ -1,9 +1,10 @@
 //! Means and covariances of the units that a consumer reads, from sampled activations.
 
-use ndarray::{Array2, ArrayView2, Axis, Slice};
+use ndarray::{Array2, ArrayView2, Axis, Slice, Zip};
 use rayon::prelude::*;
 
-use crate::linalg::{add_gram, add_product, mirror};
+use super::products::{add_gram, add_product, mirror};
+use crate::error::{Poll, Result};
 
 /// Rows of activations that are widened to f64 at a time: sums are added up in this order
 /// whatever the number of threads.
@@ -23,13 +24,17 @@ pub(super) struct Joint {
 
 impl Joint {
     /// From values on the same samples.
-    pub(super) fn of(original: &Units<'_>, pruned: &Units<'_>) -> Self {
-        Self {
+    pub(super) fn of(
+        original: &Units<'_>,
+        pruned: &Units<'_>,
+        poll: &mut Poll<'_>,
+    ) -> Result<Self> {
+        Ok(Self {
             means: original.means.clone(),
             kept_means: pruned.means.clone(),
-            cross: original.covariance_with(pruned),
-            covariance: pruned.covariance(),
-        }
+            cross: original.covariance_with(pruned, poll)?,
+            covariance: pruned.covariance(poll)?,
+        })
     }
 }
 
@@ -70,24 +75,26 @@ impl<'a> Units<'a> {
     }
 
     /// Mean of the products of all pairs of units, each less its mean.
-    pub(super) fn covariance(&self) -> Array2<f64> {
+    pub(super) fn covariance(&self, poll: &mut Poll<'_>) -> Result<Array2<f64>> {
         let units = self.rows.ncols();
         let mut sums = Array2::zeros((units, units));
         for first in self.firsts() {
-            add_gram(sums.view_mut(), self.widened(first).view(), 1.0);
+            add_gram(sums.view_mut(), self.widened(first).view(), 1.0, poll)?;
         }
+        sums /= self.count();
         mirror(&mut sums);
-        sums / self.count()
+        Ok(sums)
     }
 
     /// The same between these units (rows) and `others` (columns) in the same places.
-    fn covariance_with(&self, others: &Units<'_>) -> Array2<f64> {
+    fn covariance_with(&self, others: &Units<'_>, poll: &mut Poll<'_>) -> Result<Array2<f64>> {
         let mut sums = Array2::zeros((self.rows.ncols(), others.rows.ncols()));
         for first in self.firsts() {
             let (ours, theirs) = (self.widened(first), others.widened(first));
-            add_product(sums.view_mut(), ours.t(), theirs.view(), 1.0);
+            add_product(sums.view_mut(), ours.t(), theirs.view(), 1.0, poll)?;
         }
-        sums / self.count()
+        sums /= self.count();
+        Ok(sums)
     }
 
     fn measured_means(&self) -> Array2<f64> {
@@ -123,10 +130,14 @@ impl<'a> Units<'a> {
     }
 
     fn widened(&self, first: usize) -> Array2<f64> {
-        let mut wide = self.chunk(first).mapv(f64::from);
-        for (row, mut values) in wide.rows_mut().into_iter().enumerate() {
-            values -= &self.means.row((first + row) % self.blocks);
-        }
+        let mut wide = Array2::zeros(self.chunk(first).raw_dim());
+        let chunk = self.chunk(first);
+        Zip::indexed(wide.rows_mut()).and(chunk.rows()).par_for_each(|row, mut wide, values| {
+            let means = self.means.row((first + row) % self.blocks);
+            for ((wide, &value), mean) in wide.iter_mut().zip(values).zip(means) {
+                *wide = f64::from(value) - mean;
+            }
+        });
         wide
     }
 }

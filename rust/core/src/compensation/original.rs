@@ -7,6 +7,7 @@ use ndarray::Array2;
 use super::cholesky::{Regularised, with_ridge};
 use super::config::{Selection, ValidConfig};
 use super::elimination::{Reading, eliminate};
+use super::metric::Metric;
 use super::outgoing::Outgoing;
 use super::statistics::Statistics;
 use super::swept::Objective;
@@ -32,7 +33,7 @@ pub(super) struct Original<'a, S> {
     pub(super) network: &'a Network,
     pub(super) statistics: S,
     pub(super) layers: Vec<Layer>,
-    metrics: BTreeMap<NodeId, Array2<f64>>,
+    metrics: BTreeMap<NodeId, Metric>,
 }
 
 impl<'a, S: Statistics> Original<'a, S> {
@@ -65,8 +66,7 @@ impl<'a, S: Statistics> Original<'a, S> {
             }
         }
         for group in groups {
-            let given = matches!(config.selection, Selection::Given(_));
-            let layer = original.layer(group, config.selection_ridge, given, poll)?;
+            let layer = original.layer(group, config, poll)?;
             original.layers.push(layer);
         }
         Ok(original)
@@ -78,42 +78,53 @@ impl<'a, S: Statistics> Original<'a, S> {
     }
 
     /// The weights that a consumer reads a layer's units with.
-    pub(super) fn outgoing(&self, consumer: &Consumer, units: usize) -> Option<Outgoing> {
+    pub(super) fn outgoing(&self, consumer: &Consumer, units: usize) -> Option<Outgoing<'a>> {
         let (kernel, _) = self.network.node(consumer.node).op.kernel_and_bias()?;
         Some(Outgoing::new(kernel.view(), units))
     }
 
     /// What the search looks at: one objective for each consumer.
-    pub(super) fn objectives(&self, layer: &Layer, ridge: f64) -> Result<Vec<Objective>> {
+    pub(super) fn objectives(
+        &self,
+        layer: &Layer,
+        ridge: f64,
+        poll: &mut Poll<'_>,
+    ) -> Result<Vec<Objective>> {
         let (group, mut found) = (&layer.group, Vec::new());
         for consumer in &group.consumers {
             let Some(outgoing) = self.outgoing(consumer, group.units) else { continue };
-            let covariance = self.statistics.covariance(consumer, group.units)?;
-            let weights = outgoing.weighted(self.metrics.get(&consumer.node)).by_unit();
-            found.push(Objective::new(with_ridge(&covariance, ridge), weights));
+            let weights = outgoing.by_unit(self.metrics.get(&consumer.node), poll)?;
+            let covariance = self.statistics.covariance(consumer, group.units, poll)?;
+            found.push(Objective::new(with_ridge(covariance, ridge), weights, poll)?);
         }
         Ok(found)
     }
 
     /// A layer with the order in which its units go, unless that is given.
-    fn layer(&self, group: Group, ridge: f64, given: bool, poll: &mut Poll<'_>) -> Result<Layer> {
+    fn layer(&mut self, group: Group, config: &ValidConfig, poll: &mut Poll<'_>) -> Result<Layer> {
+        let ridge = config.selection_ridge;
+        let searched = matches!(config.selection, Selection::Search(_));
         if let Some(obstacle) = self.obstacle(&group) {
             let order = self.order_of_saliencies(&group, poll)?;
             return Ok(Layer { group, order, ridge: None, obstacle: Some(obstacle) });
         }
-        if given {
+        if let Selection::Given(_) = config.selection {
             return Ok(Layer { group, order: Vec::new(), ridge: Some(ridge), obstacle: None });
         }
         let (mut readings, mut most) = (Vec::new(), ridge);
         for consumer in &group.consumers {
             let Some(outgoing) = self.outgoing(consumer, group.units) else { continue };
-            let covariance = self.statistics.covariance(consumer, group.units)?;
-            let regularised = Regularised::new(&covariance, ridge, poll)?;
+            let weights = outgoing.gram(self.metrics.get(&consumer.node), poll)?;
+            if !searched {
+                self.metrics.remove(&consumer.node);
+            }
+            let covariance = self.statistics.covariance(consumer, group.units, poll)?;
+            let regularised = Regularised::new(covariance, ridge, poll)?;
             most = most.max(regularised.ridge);
-            let weights = outgoing.weighted(self.metrics.get(&consumer.node)).gram();
-            readings.push(Reading { inverse: regularised.factor.inverse(poll)?, weights });
+            readings.push(Reading { inverse: regularised.factor.lower_inverse(poll)?, weights });
         }
-        let order = eliminate(readings, poll)?.order;
+        let least = config.fewest_kept_of_all(group.units);
+        let order = eliminate(readings, least, poll)?.order;
         Ok(Layer { group, order, ridge: Some(most), obstacle: None })
     }
 
@@ -162,7 +173,7 @@ fn checked_metrics(
     network: &Network,
     groups: &[Group],
     metrics: &[(String, Array2<f64>)],
-) -> Result<BTreeMap<NodeId, Array2<f64>>> {
+) -> Result<BTreeMap<NodeId, Metric>> {
     let wrong = |name: &str, expected: String, got: String| Error::Config {
         field: "metrics",
         expected: format!("'{name}': {expected}"),
@@ -181,7 +192,7 @@ fn checked_metrics(
             let expected = format!("finite values with {outputs} columns");
             return Err(wrong(name, expected, format!("shape {:?}", metric.dim())));
         }
-        found.insert(id, metric.clone());
+        found.insert(id, Metric::given(metric));
     }
     Ok(found)
 }

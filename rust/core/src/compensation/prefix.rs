@@ -97,9 +97,7 @@ impl<S: Statistics> Prefix<S> {
             }
         }
         self.changed = true;
-        for (id, now) in inputs.into_iter().zip(now) {
-            S::know(&mut self.known, id, now);
-        }
+        statistics.know(&mut self.known, group, inputs.into_iter().zip(now).collect());
         fit.loss = self.error_at(original, &outputs, poll)?;
         Ok(fit)
     }
@@ -138,11 +136,12 @@ impl<S: Statistics> Prefix<S> {
         for (consumer, now) in group.consumers.iter().zip(now) {
             let now = config.closed_loop.then_some(now);
             let name = &self.network.node(consumer.node).name;
-            let Some(joint) = original.statistics.joint(consumer, group.units, kept, now)? else {
+            let Some(joint) = original.statistics.joint(consumer, group.units, kept, now, poll)?
+            else {
                 return Ok(Err(Some(format!("what '{name}' reads is no longer finite"))));
             };
             let Some(outgoing) = original.outgoing(consumer, group.units) else { continue };
-            let refit = refit(&outgoing, &joint, kept, config.regularisation, poll)?;
+            let refit = refit(&outgoing, joint, kept, config.regularisation, poll)?;
             if !self.fits(consumer, &refit) {
                 let problem = format!("the refitted weights of '{name}' do not fit into float32");
                 return Ok(Err(Some(problem)));

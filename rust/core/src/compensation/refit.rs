@@ -37,28 +37,26 @@ pub(super) struct Coefficients {
 /// kept unit for itself: `cross` is the covariance of all units with the kept ones, `covariance`
 /// that of the kept ones.
 pub(super) fn coefficients(
-    cross: &Array2<f64>,
-    covariance: &Array2<f64>,
+    cross: Array2<f64>,
+    covariance: Array2<f64>,
     kept: &[usize],
     how: Regularisation,
     poll: &mut Poll<'_>,
 ) -> Result<Coefficients> {
-    let Regularised { factor, ridge } = Regularised::new(covariance, how.ridge, poll)?;
-    let values = match how.towards {
-        Towards::Zero => factor.solve_rows(cross, poll)?,
-        Towards::Unchanged => {
-            let mut rest = cross.clone();
-            for (row, &unit) in kept.iter().enumerate() {
-                let left = &rest.row(unit) - &covariance.row(row);
-                rest.row_mut(unit).assign(&left);
-            }
-            let mut values = factor.solve_rows(&rest, poll)?;
-            for (column, &unit) in kept.iter().enumerate() {
-                values[[unit, column]] += 1.0;
-            }
-            values
+    let mut rest = cross;
+    if how.towards == Towards::Unchanged {
+        for (row, &unit) in kept.iter().enumerate() {
+            let mut left = rest.row_mut(unit);
+            left -= &covariance.row(row);
         }
-    };
+    }
+    let Regularised { factor, ridge } = Regularised::new(covariance, how.ridge, poll)?;
+    let mut values = factor.solve_rows(rest, poll)?;
+    if how.towards == Towards::Unchanged {
+        for (column, &unit) in kept.iter().enumerate() {
+            values[[unit, column]] += 1.0;
+        }
+    }
     Ok(Coefficients { values, ridge })
 }
 
@@ -74,17 +72,16 @@ pub(super) struct Refit {
 
 /// Fit the kept units' activations in the pruned network to all units' in the original one.
 pub(super) fn refit(
-    outgoing: &Outgoing,
-    joint: &Joint,
+    outgoing: &Outgoing<'_>,
+    joint: Joint,
     kept: &[usize],
     how: Regularisation,
     poll: &mut Poll<'_>,
 ) -> Result<Refit> {
-    poll.check()?;
-    let found = coefficients(&joint.cross, &joint.covariance, kept, how, poll)?;
+    let found = coefficients(joint.cross, joint.covariance, kept, how, poll)?;
     let gaps = &joint.means - &joint.kept_means.dot(&found.values.t());
     Ok(Refit {
-        kernel: outgoing.refitted(&found.values),
+        kernel: outgoing.refitted(&found.values, poll)?,
         shift: outgoing.shift(&gaps),
         ridge: found.ridge,
     })

@@ -12,6 +12,8 @@ use crate::random::Random;
 /// Moves that every chain makes before its regressions are solved anew (sweeps drift) and the
 /// caller is asked.
 const MOVES_PER_ROUND: usize = 256;
+/// Numbers that all chains' moves may change between two questions to whoever may stop them.
+const NUMBERS_PER_POLL: usize = 1 << 26;
 /// Moves in which a chain cools down; after as many it is heated again.
 const MOVES_PER_COOLING: usize = 4096;
 /// Moves whose energies tell how far they are apart.
@@ -121,21 +123,28 @@ pub(super) fn search(
     let Some(scale) = chains.first().map(Chain::energy_scale) else { return Ok(nothing) };
     // A search that the caller ends by the clock does not know its length: it cools again and again.
     let cycle = how.moves.min(MOVES_PER_COOLING);
+    let numbers = how.chains * objectives.iter().map(Objective::numbers).sum::<usize>();
+    let moves_per_poll = (NUMBERS_PER_POLL / numbers.max(1)).clamp(1, MOVES_PER_ROUND);
     let mut made = 0;
     while made < how.moves && goes_on(made * how.chains) {
         poll.check()?;
         let round = MOVES_PER_ROUND.min(how.moves - made);
-        let stopped: Result<Vec<()>> = chains
-            .par_iter_mut()
-            .map(|chain| {
-                for at in made..made + round {
+        for first in (made..made + round).step_by(moves_per_poll) {
+            poll.check()?;
+            let last = (first + moves_per_poll).min(made + round);
+            chains.par_iter_mut().for_each(|chain| {
+                for at in first..last {
                     let left = 1.0 - (at % cycle) as f64 / cycle as f64;
                     chain.step(how.heat * scale * left);
                 }
-                chain.settle()
-            })
-            .collect();
-        stopped?;
+            });
+        }
+        if moves_per_poll < MOVES_PER_ROUND {
+            chains.iter_mut().try_for_each(|chain| chain.settle(poll))?;
+        } else {
+            let settle = |chain: &mut Chain<'_>| chain.settle(&mut Poll::new(&mut never_stop()));
+            chains.par_iter_mut().map(settle).collect::<Result<Vec<()>>>()?;
+        }
         made += round;
     }
     let best = chains
@@ -209,15 +218,12 @@ impl Chain<'_> {
     }
 
     /// Solve for the kept units anew, and believe in the round's best only what solving confirms.
-    fn settle(&mut self) -> Result<()> {
+    fn settle(&mut self, poll: &mut Poll<'_>) -> Result<()> {
         let units = self.kept.len() + self.removed.len();
-        let mut go_on = never_stop();
-        let mut poll = Poll::new(&mut go_on);
-        self.swept = solve(self.objectives, units, &self.kept, &mut poll)?;
+        self.swept = solve(self.objectives, units, &self.kept, poll)?;
         self.energy = self.rule.of(&side_by_side(&self.swept));
         if let Some((_, kept)) = self.claimed.take() {
-            let energy =
-                self.rule.of(&side_by_side(&solve(self.objectives, units, &kept, &mut poll)?));
+            let energy = self.rule.of(&side_by_side(&solve(self.objectives, units, &kept, poll)?));
             if energy < self.best.0 {
                 self.best = (energy, kept);
             }

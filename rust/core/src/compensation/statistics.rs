@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use ndarray::Array2;
 
+use super::metric::Metric;
 use super::moments::Joint;
 use crate::error::{Poll, Result};
-use crate::network::{Consumer, Network, NodeId};
+use crate::network::{Consumer, Group, Network, NodeId};
 
 /// Means and covariances of the original network's units, and of those of the network pruned so
 /// far together with them.
@@ -19,8 +20,9 @@ pub(super) trait Statistics {
     /// What is known before anything is pruned.
     fn known(&self) -> Self::Known;
 
-    /// From now on a node of the pruned network holds these kept units.
-    fn know(known: &mut Self::Known, id: NodeId, kept: Self::Kept);
+    /// From now on these nodes, which a group's consumers read, hold these kept units in the pruned
+    /// network; nothing else is known any more of the group's nodes and of what comes after them.
+    fn know(&self, known: &mut Self::Known, group: &Group, inputs: Vec<(NodeId, Self::Kept)>);
 
     /// Whether everything that is known of a node of the original is finite.
     fn are_finite(&self, id: NodeId) -> bool;
@@ -29,15 +31,15 @@ pub(super) trait Statistics {
     fn giver() -> &'static str;
 
     /// Covariance of the units that a consumer reads in the original.
-    fn covariance(&self, consumer: &Consumer, units: usize) -> Result<Array2<f64>>;
-
-    /// For each of the nodes a matrix M: `||M z||^2` is what a change z of it does to the logits,
-    /// as far as gradients tell.
-    fn metrics(
+    fn covariance(
         &self,
-        nodes: &[NodeId],
+        consumer: &Consumer,
+        units: usize,
         poll: &mut Poll<'_>,
-    ) -> Result<BTreeMap<NodeId, Array2<f64>>>;
+    ) -> Result<Array2<f64>>;
+
+    /// For each of the nodes what a change of it does to the logits, as far as gradients tell.
+    fn metrics(&self, nodes: &[NodeId], poll: &mut Poll<'_>) -> Result<BTreeMap<NodeId, Metric>>;
 
     /// The kept units of a layer of `units`, as they are read at each of these nodes.
     fn kept(
@@ -58,6 +60,7 @@ pub(super) trait Statistics {
         units: usize,
         kept: &[usize],
         now: Option<&Self::Kept>,
+        poll: &mut Poll<'_>,
     ) -> Result<Option<Joint>>;
 
     /// For each node the sum over its values of the mean squared change, and of the variance in

@@ -5,8 +5,8 @@ use ndarray::{Array1, Array2, ArrayViewMut1, Axis};
 use rayon::prelude::*;
 
 use super::cholesky::Regularised;
+use super::products::{add_product, product};
 use crate::error::{Poll, Result};
-use crate::linalg::{add_product, parallel_product};
 
 /// Rows of a sweep that one task takes.
 const ROWS_PER_TASK: usize = 64;
@@ -24,9 +24,18 @@ pub(super) struct Objective {
 
 impl Objective {
     /// `covariance` has its ridge already; `weights` has one row a unit.
-    pub(super) fn new(covariance: Array2<f64>, weights: Array2<f64>) -> Self {
-        let carried = parallel_product(&covariance, &weights);
-        Self { covariance, weights, carried }
+    pub(super) fn new(
+        covariance: Array2<f64>,
+        weights: Array2<f64>,
+        poll: &mut Poll<'_>,
+    ) -> Result<Self> {
+        let carried = product(covariance.view(), weights.view(), poll)?;
+        Ok(Self { covariance, weights, carried })
+    }
+
+    /// How many numbers a move may change.
+    pub(super) fn numbers(&self) -> usize {
+        2 * (self.covariance.len() + self.weights.len())
     }
 
     /// Number of units.
@@ -57,14 +66,15 @@ impl Swept {
         let part = |rows: &[usize], columns: &[usize]| {
             objective.covariance.select(Axis(0), rows).select(Axis(1), columns)
         };
-        let inverse = Regularised::new(&part(&inside, &inside), 0.0, poll)?.factor.inverse(poll)?;
+        let inverse = Regularised::new(part(&inside, &inside), 0.0, poll)?.factor.inverse(poll)?;
         let between = part(&inside, &outside);
-        let coefficients = parallel_product(&inverse, &between);
-        let refitted = parallel_product(&inverse, &objective.carried.select(Axis(0), &inside));
+        let coefficients = product(inverse.view(), between.view(), poll)?;
+        let carried = objective.carried.select(Axis(0), &inside);
+        let refitted = product(inverse.view(), carried.view(), poll)?;
         let mut rest = part(&outside, &outside);
-        add_product(rest.view_mut(), between.t(), coefficients.view(), -1.0);
+        add_product(rest.view_mut(), between.t(), coefficients.view(), -1.0, poll)?;
         let mut errors_carried = objective.carried.select(Axis(0), &outside);
-        add_product(errors_carried.view_mut(), between.t(), refitted.view(), -1.0);
+        add_product(errors_carried.view_mut(), between.t(), refitted.view(), -1.0, poll)?;
         let removed = objective.weights.select(Axis(0), &outside);
         let errors = (&removed * &errors_carried).sum_axis(Axis(0));
         let mut matrix = Array2::zeros(objective.covariance.dim());

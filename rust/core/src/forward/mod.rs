@@ -10,10 +10,10 @@ mod taps;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView2, Axis, Slice};
+use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2, Slice};
 
 pub(crate) use self::ops::{
-    channels_of, for_each_run, in_rows, in_rows_mut, mean_and_deviation, narrow,
+    channels_of, for_each_run, in_rows, in_rows_mut, mean_and_deviation, narrow, polled_product,
 };
 pub(crate) use self::pass::{Plan, Values};
 pub(crate) use self::taps::Taps;
@@ -21,17 +21,19 @@ use crate::error::{Error, Poll, Result};
 use crate::network::{Network, NodeId, Op};
 
 /// Values given for nodes, one row a sample: of every input, and of opaque nodes where known.
+///
+/// They may be borrowed: nothing writes to them.
 #[derive(Debug, Clone)]
-pub struct Feeds {
-    values: BTreeMap<NodeId, Arc<Array2<f32>>>,
+pub struct Feeds<'a> {
+    values: BTreeMap<NodeId, Arc<CowArray<'a, f32, Ix2>>>,
     samples: usize,
 }
 
-impl Feeds {
+impl<'a> Feeds<'a> {
     /// Check the values of nodes, each of shape `(samples, node.len())`.
     ///
     /// Every input must be fed. An opaque node may be: then its sources are not needed.
-    pub fn new(network: &Network, values: Vec<(NodeId, Array2<f32>)>) -> Result<Self> {
+    pub fn new(network: &Network, values: Vec<(NodeId, CowArray<'a, f32, Ix2>)>) -> Result<Self> {
         let mut feeds = Self { values: BTreeMap::new(), samples: 0 };
         for (id, array) in values {
             feeds.add(network, id, array)?;
@@ -43,7 +45,7 @@ impl Feeds {
         Ok(feeds)
     }
 
-    fn add(&mut self, network: &Network, id: NodeId, array: Array2<f32>) -> Result<()> {
+    fn add(&mut self, network: &Network, id: NodeId, array: CowArray<'a, f32, Ix2>) -> Result<()> {
         let node = network.node(id);
         let wrong = |problem: String| Err(Error::Values(format!("'{}': {problem}", node.name)));
         if !matches!(node.op, Op::Input | Op::Opaque(_)) {
@@ -60,14 +62,19 @@ impl Feeds {
         if !self.values.is_empty() && samples != self.samples {
             return wrong(format!("got {samples} samples, others have {}", self.samples));
         }
-        if let Some(((sample, element), value)) =
-            array.indexed_iter().find(|(_, value)| !value.is_finite())
-        {
+        let mut rows = array.rows().into_iter().enumerate();
+        if let Some((sample, row)) = rows.find(|(_, row)| !row.iter().all(|x| x.is_finite())) {
+            let found = row.iter().enumerate().find(|(_, value)| !value.is_finite());
+            let (element, value) = found.unwrap_or((0, &f32::NAN));
             return wrong(format!("sample {sample} holds {value} at element {element}"));
         }
         self.samples = samples;
-        let array = Arc::new(array.as_standard_layout().into_owned());
-        if self.values.insert(id, array).is_some() {
+        let array = if array.is_standard_layout() {
+            array
+        } else {
+            array.as_standard_layout().into_owned().into()
+        };
+        if self.values.insert(id, Arc::new(array)).is_some() {
             return wrong("given twice".into());
         }
         Ok(())
@@ -75,7 +82,12 @@ impl Feeds {
 
     /// Take values of any node as known, finite or not: what leads to it is then not computed.
     pub(crate) fn know(&mut self, id: NodeId, values: Array2<f32>) {
-        self.values.insert(id, Arc::new(values));
+        self.values.insert(id, Arc::new(values.into()));
+    }
+
+    /// Know nothing of some nodes any more.
+    pub(crate) fn forget(&mut self, is_forgotten: impl Fn(NodeId) -> bool) {
+        self.values.retain(|&id, _| !is_forgotten(id));
     }
 
     /// Number of samples.
@@ -84,16 +96,23 @@ impl Feeds {
     }
 
     /// So many of the samples, evenly from the first to the last.
-    pub(crate) fn spread(&self, samples: usize) -> Self {
+    pub(crate) fn spread(&self, samples: usize) -> Feeds<'static> {
         let rows: Vec<usize> = (0..samples).map(|at| at * self.samples / samples.max(1)).collect();
-        let chosen = |values: &Arc<Array2<f32>>| Arc::new(values.select(Axis(0), &rows));
+        let chosen = |values: &CowArray<'a, f32, Ix2>| {
+            Arc::new(CowArray::from(values.select(Axis(0), &rows)))
+        };
         let values = self.values.iter().map(|(&id, values)| (id, chosen(values))).collect();
-        Self { values, samples }
+        Feeds { values, samples }
     }
 
     /// Whether values of this node were given.
     pub fn contains(&self, id: NodeId) -> bool {
         self.values.contains_key(&id)
+    }
+
+    /// The given values of a node.
+    pub(crate) fn of(&self, id: NodeId) -> Option<ArrayView2<'_, f32>> {
+        self.values.get(&id).map(|values| values.view())
     }
 
     /// The given values of each node, for some of the samples.
@@ -111,7 +130,7 @@ impl Feeds {
 /// Overflow gives infinities and NaN where the model itself gives them.
 pub fn forward(
     network: &Network,
-    feeds: &Feeds,
+    feeds: &Feeds<'_>,
     wanted: &[NodeId],
     poll: &mut Poll<'_>,
 ) -> Result<Vec<Array2<f32>>> {
@@ -134,7 +153,7 @@ pub type Visit<'a> = dyn FnMut(usize, &[&Array2<f32>]) -> Result<()> + 'a;
 /// order: for sums over samples that do not need all values at once.
 pub fn for_each_chunk(
     network: &Network,
-    feeds: &Feeds,
+    feeds: &Feeds<'_>,
     wanted: &[NodeId],
     poll: &mut Poll<'_>,
     visit: &mut Visit<'_>,

@@ -5,10 +5,16 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, Slice
 use super::pass::Plan;
 use super::taps::Taps;
 use crate::activation::Activation;
+use crate::error::{Poll, Result};
 use crate::linalg::{product_f32, product_of_rows};
 use crate::network::{
     Affine, Conv, Dense, DepthwiseConv, LayerNormalization, Network, NodeId, Op, PoolKind,
 };
+
+/// Multiplications between two questions to whoever may stop them: a tenth of a second.
+const MULTIPLICATIONS_PER_POLL: usize = 1 << 33;
+/// A product is cut into a multiple of so many columns.
+const COLUMNS_AT_ONCE: usize = 256;
 
 /// The f32 nearest to a result that was computed in f64.
 #[expect(clippy::cast_possible_truncation)] // rounding is meant
@@ -45,12 +51,13 @@ pub(super) fn value(
     network: &Network,
     id: NodeId,
     sources: &[&Array2<f32>],
-) -> Array2<f32> {
+    poll: &mut Poll<'_>,
+) -> Result<Array2<f32>> {
     let node = network.node(id);
     let channels = channels_of(network, id);
     let mut values = Array2::zeros((sources[0].nrows(), node.len()));
     match &node.op {
-        Op::Dense(layer) => dense(layer, sources[0], &mut values),
+        Op::Dense(layer) => dense(layer, sources[0], &mut values, poll)?,
         Op::Conv(layer) => conv(layer, plan.taps(id), channels, sources[0], &mut values),
         Op::DepthwiseConv(layer) => depthwise_conv(layer, plan.taps(id), sources[0], &mut values),
         Op::BatchNormalization(_, map) | Op::Affine(map) => affine(map, sources[0], &mut values),
@@ -82,7 +89,7 @@ pub(super) fn value(
         }
         Op::Reshape | Op::Identity | Op::Input | Op::Opaque(_) => values.assign(sources[0]),
     }
-    values
+    Ok(values)
 }
 
 /// Call `copy(source number, its columns, columns of the result)` for every run of a concatenation.
@@ -105,10 +112,34 @@ pub(crate) fn for_each_run(
     }
 }
 
-fn dense(layer: &Dense, source: &Array2<f32>, values: &mut Array2<f32>) {
+fn dense(
+    layer: &Dense,
+    source: &Array2<f32>,
+    values: &mut Array2<f32>,
+    poll: &mut Poll<'_>,
+) -> Result<()> {
     let (inputs, units) = layer.kernel.dim();
-    product_f32(in_rows(source, inputs), layer.kernel.view(), &mut in_rows_mut(values, units));
+    let rows = in_rows(source, inputs);
+    polled_product(rows, layer.kernel.view(), in_rows_mut(values, units), poll)?;
     add_bias(layer.bias.as_ref(), values);
+    Ok(())
+}
+
+/// `A B`, with a question to whoever may stop it between some columns and the next.
+pub(crate) fn polled_product(
+    a: ArrayView2<'_, f32>,
+    b: ArrayView2<'_, f32>,
+    mut product: ArrayViewMut2<'_, f32>,
+    poll: &mut Poll<'_>,
+) -> Result<()> {
+    let columns = MULTIPLICATIONS_PER_POLL / a.len().max(1);
+    let columns = (columns / COLUMNS_AT_ONCE).max(1) * COLUMNS_AT_ONCE;
+    let targets = product.axis_chunks_iter_mut(Axis(1), columns);
+    for (mut target, b) in targets.zip(b.axis_chunks_iter(Axis(1), columns)) {
+        poll.check()?;
+        product_f32(a, b, &mut target);
+    }
+    Ok(())
 }
 
 fn add_bias(bias: Option<&Array1<f32>>, values: &mut Array2<f32>) {

@@ -9,10 +9,12 @@ use super::ops;
 use super::taps::Taps;
 use super::{Feeds, channels_of};
 use crate::error::{Error, Poll, Result};
-use crate::network::{Network, NodeId, Op};
+use crate::network::{Network, Node, NodeId, Op};
 
 /// Elements of intermediate values that a chunk may have, if it is more than one sample.
 const ELEMENTS_PER_CHUNK: usize = 1 << 23;
+/// Weights for each of which it may have one more: large ones are read once for every chunk.
+const WEIGHTS_PER_ELEMENT: usize = 4;
 /// Most samples of a chunk.
 const MOST_SAMPLES: usize = 512;
 
@@ -39,7 +41,7 @@ impl Values {
 
 impl<'a> Plan<'a> {
     /// The plan for the values of `wanted`, given those of the fed nodes.
-    pub(crate) fn new(network: &'a Network, feeds: &Feeds, wanted: &[NodeId]) -> Result<Self> {
+    pub(crate) fn new(network: &'a Network, feeds: &Feeds<'_>, wanted: &[NodeId]) -> Result<Self> {
         let nodes = network.nodes();
         let mut needed = vec![false; nodes.len()];
         for &id in wanted {
@@ -73,7 +75,9 @@ impl<'a> Plan<'a> {
         let nodes = self.network.nodes().iter().zip(&self.needed);
         let elements: usize =
             nodes.filter(|&(_, &needed)| needed).map(|(node, _)| node.len()).sum();
-        let size = (ELEMENTS_PER_CHUNK / elements.max(1)).clamp(1, MOST_SAMPLES);
+        let weights: usize = self.network.nodes().iter().map(Node::parameters).sum();
+        let most = ELEMENTS_PER_CHUNK.max(weights / WEIGHTS_PER_ELEMENT);
+        let size = (most / elements.max(1)).clamp(1, MOST_SAMPLES);
         (0..samples).step_by(size).map(move |first| first..samples.min(first + size))
     }
 
@@ -115,7 +119,7 @@ impl<'a> Plan<'a> {
                 Op::Reshape | Op::Identity => Arc::clone(values.shared(node.sources[0])),
                 _ => {
                     let sources: Vec<_> = node.sources.iter().map(|&at| values.of(at)).collect();
-                    Arc::new(ops::value(self, self.network, id, &sources))
+                    Arc::new(ops::value(self, self.network, id, &sources, poll)?)
                 }
             });
             for &source in &node.sources {

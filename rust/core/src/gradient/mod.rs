@@ -16,7 +16,7 @@ use crate::network::{Network, NodeId, Op};
 /// window gives all to its first maximum, a maximum over all positions shares equally.
 pub fn gradient(
     network: &Network,
-    feeds: &Feeds,
+    feeds: &Feeds<'_>,
     cotangents: &[(NodeId, Array2<f32>)],
     poll: &mut Poll<'_>,
 ) -> Result<Vec<Array2<f32>>> {
@@ -65,7 +65,7 @@ pub(crate) struct Backward<'a> {
 
 impl<'a> Backward<'a> {
     /// Prepare gradients of these nodes; an opaque op before them has none.
-    pub(crate) fn new(network: &'a Network, feeds: &Feeds, heads: &[NodeId]) -> Result<Self> {
+    pub(crate) fn new(network: &'a Network, feeds: &Feeds<'_>, heads: &[NodeId]) -> Result<Self> {
         let plan = Plan::new(network, feeds, heads)?;
         let kept: Vec<NodeId> =
             (0..network.nodes().len()).filter(|&id| plan.is_needed(id)).collect();
@@ -126,7 +126,7 @@ impl<'a> Backward<'a> {
                 continue;
             }
             poll.check()?;
-            let pulled = ops::pull_back(&self.plan, self.network, id, values, cotangent);
+            let pulled = ops::pull_back(&self.plan, self.network, id, values, cotangent, poll)?;
             for (&source, cotangent) in node.sources.iter().zip(pulled) {
                 add(&mut waiting[source], cotangent);
             }

@@ -3,10 +3,12 @@
 use ndarray::{Array2, ArrayView1, Axis, Slice, Zip};
 
 use crate::activation::Activation;
+use crate::error::{Poll, Result};
 use crate::forward::{
-    Plan, Taps, Values, channels_of, for_each_run, in_rows, in_rows_mut, mean_and_deviation, narrow,
+    Plan, Taps, Values, channels_of, for_each_run, in_rows, in_rows_mut, mean_and_deviation,
+    narrow, polled_product,
 };
-use crate::linalg::{multiply_f32, product_f32};
+use crate::linalg::multiply_f32;
 use crate::network::{
     Affine, Conv, Dense, DepthwiseConv, LayerNormalization, Network, NodeId, Op, PoolKind,
 };
@@ -21,13 +23,14 @@ pub(super) fn pull_back(
     id: NodeId,
     values: &Values,
     cotangent: Array2<f32>,
-) -> Vec<Array2<f32>> {
+    poll: &mut Poll<'_>,
+) -> Result<Vec<Array2<f32>>> {
     let node = network.node(id);
     let channels = channels_of(network, id);
     let input = values.of(node.sources[0]);
     let mut pulled = Array2::zeros(input.raw_dim());
     match &node.op {
-        Op::Dense(layer) => dense(layer, &cotangent, &mut pulled),
+        Op::Dense(layer) => dense(layer, &cotangent, &mut pulled, poll)?,
         Op::Conv(layer) => conv(layer, plan.taps(id), channels, &cotangent, &mut pulled),
         Op::DepthwiseConv(layer) => depthwise(layer, plan.taps(id), &cotangent, &mut pulled),
         Op::BatchNormalization(_, map) | Op::Affine(map) => affine(map, &cotangent, &mut pulled),
@@ -51,11 +54,11 @@ pub(super) fn pull_back(
                 pulled.slice_axis_mut(Axis(1), run(from)).assign(&source);
             }
         }
-        Op::Add => return vec![cotangent; node.sources.len()],
-        Op::Concatenate(axis) => return concatenate(network, id, *axis, &cotangent),
-        Op::Reshape | Op::Identity | Op::Input | Op::Opaque(_) => return vec![cotangent],
+        Op::Add => return Ok(vec![cotangent; node.sources.len()]),
+        Op::Concatenate(axis) => return Ok(concatenate(network, id, *axis, &cotangent)),
+        Op::Reshape | Op::Identity | Op::Input | Op::Opaque(_) => return Ok(vec![cotangent]),
     }
-    vec![pulled]
+    Ok(vec![pulled])
 }
 
 fn concatenate(
@@ -75,9 +78,15 @@ fn concatenate(
     pulled
 }
 
-fn dense(layer: &Dense, cotangent: &Array2<f32>, pulled: &mut Array2<f32>) {
+fn dense(
+    layer: &Dense,
+    cotangent: &Array2<f32>,
+    pulled: &mut Array2<f32>,
+    poll: &mut Poll<'_>,
+) -> Result<()> {
     let (inputs, units) = layer.kernel.dim();
-    product_f32(in_rows(cotangent, units), layer.kernel.t(), &mut in_rows_mut(pulled, inputs));
+    let rows = in_rows(cotangent, units);
+    polled_product(rows, layer.kernel.t(), in_rows_mut(pulled, inputs), poll)
 }
 
 /// The cotangents of patches, added up where they overlap.

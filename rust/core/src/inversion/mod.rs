@@ -38,7 +38,7 @@ pub type Image = Option<[usize; 3]>;
 pub fn invert(
     network: &Network,
     input_box: &InputBox,
-    starts: &Feeds,
+    starts: &Feeds<'_>,
     images: &[Image],
     config: &InversionConfig,
     seed: u64,

@@ -40,7 +40,7 @@ impl<'a> Normalizations<'a> {
     /// None if the network has no BatchNormalization before its logits.
     pub(super) fn before_logits(
         network: &'a Network,
-        feeds: &Feeds,
+        feeds: &Feeds<'_>,
         backward: &Backward<'_>,
     ) -> Result<Option<Self>> {
         let nodes = network.nodes().iter().enumerate();
