@@ -253,6 +253,16 @@ def test_a_mixture_has_equal_parts_of_all_sources() -> None:
     assert noisy == [True] * 3 + [False] * 8
 
 
+def test_long_searches_by_gradient_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, source = image_network(), GradientFound(steps=3)
+    macs = sum(node.macs for node in network.nodes)
+    monkeypatch.setattr("nnprune.synthetic.draw._DEAR", 5 * 4 * macs)
+    (remark,) = draw(network, IMAGE_BOX, source, samples=5).remarks
+    assert "5 inputs" in remark
+    assert "3 gradient steps" in remark
+    assert draw(network, IMAGE_BOX, source, samples=4).remarks == ()
+
+
 @pytest.mark.parametrize("classes", [1, 3])
 @pytest.mark.parametrize("vary_steps", [False, True])
 def test_through_opaque_layers_keras_finds_what_the_engine_finds(

@@ -38,6 +38,8 @@ __all__ = ["SyntheticInputs", "draw"]
 FloatArray = NDArray[np.float32]
 
 _MOST_SAMPLES = 10_000_000
+# Multiplications from which on gradient steps take a good part of a minute on two cores.
+_DEAR = 10**12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +53,7 @@ class SyntheticInputs:
     source : dict
         The source and its parameters, as JSON has them.
     remarks : tuple of str
-        Where something else had to be drawn than the source says, and why.
+        Where something else had to be drawn than the source says, and why; where it took long.
     """
 
     arrays: list[FloatArray]
@@ -225,6 +227,15 @@ class _Painter:
         return mixed
 
     def _by_gradient(self, ascent: Ascent, starts: list[FloatArray], seed: int) -> list[FloatArray]:
+        macs = sum(node.macs for node in self.scene.network.nodes)
+        # There and back again, for half of the steps on average where every input has its own.
+        passes = ascent.steps + 1 if ascent.vary_steps else 2 * ascent.steps
+        if len(starts[0]) * passes * macs >= _DEAR:
+            self.remarks.append(
+                f"{len(starts[0])} inputs were found by up to {ascent.steps} gradient steps through "
+                f"{macs:.2g} multiplications: fewer of them, or another source than 'gradient', "
+                "take less time"
+            )
         if not _engine_reaches_logits(self.scene.network):
             return [self._by_keras(ascent, starts, seed)]
         return self.scene.network.invert(

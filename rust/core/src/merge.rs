@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Array2, Axis, Zip};
 
 use crate::error::{Error, Result};
 use crate::impact::{Pair, Rounding};
@@ -166,8 +166,13 @@ pub fn remove(network: Network, group: &Group, kept: &[usize]) -> Network {
     };
     if let Some((kernel, bias)) = smaller.node_mut(group.producer).op.kernel_and_bias_mut() {
         // Row by row: `select` would lay the columns out one after the other.
-        let at = |(row, unit): (usize, usize)| kernel[[row, kept[unit]]];
-        *kernel = Array2::from_shape_fn((kernel.nrows(), kept.len()), at).into();
+        let mut columns = Array2::zeros((kernel.nrows(), kept.len()));
+        Zip::from(columns.rows_mut()).and(kernel.rows()).par_for_each(|mut columns, row| {
+            for (column, &unit) in columns.iter_mut().zip(kept) {
+                *column = row[unit];
+            }
+        });
+        *kernel = columns.into();
         *bias = bias.as_ref().map(|bias| bias.select(Axis(0), kept));
     }
     let mut resized = vec![group.producer];

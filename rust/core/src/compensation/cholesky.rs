@@ -128,7 +128,7 @@ mod tests {
         #[test]
         fn what_is_solved_gives_the_right_side_back(
             seed in 0_u64..1_000,
-            size in 1_usize..200,
+            size in 1_usize..300,
             rows in 1_usize..150,
         ) {
             let mut random = Random::from_seed(seed);

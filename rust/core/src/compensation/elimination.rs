@@ -4,15 +4,15 @@
 use ndarray::{Array2, ArrayViewMut2, Axis, Slice};
 use rayon::prelude::*;
 
-use super::products::{add_gram, add_product, part, part_mut};
+use super::products::{add_gram, add_symmetric, part_mut};
 use crate::error::{Poll, Result};
 
 /// Removals whose downdates are gathered before they are made by one matrix product.
 const BLOCK: usize = 64;
+/// Once one in so many units is gone, what is left of the matrices is drawn together.
+const SHARE_GONE: usize = 8;
 /// Elements of a column that pending downdates are made in at a time: they stay in the cache.
 const CHUNK: usize = 1024;
-/// Rows of a symmetric difference that are computed as far as its diagonal.
-const ROWS: usize = 256;
 
 /// What a consumer makes of a layer's units.
 pub(super) struct Reading {
@@ -39,11 +39,12 @@ pub struct Elimination {
 /// `y l^T + l y^T` from `V^T V`, for `y = V^T f - f^T f l / 2`: all that is left are columns of l
 /// and y, and a pending removal costs O(n) for each one before it.
 ///
-/// Of both matrices only the lower triangle counts, in the rows and columns of live units.
+/// Of both matrices only the lower triangle counts, in the first `size` rows and columns.
 struct Downdated {
     inverse: Array2<f64>,
     weights: Array2<f64>,
-    live: usize,
+    /// How many units are left in the matrices, those since removed among them.
+    size: usize,
     /// Columns l, one row each, and below them columns y.
     left: Array2<f64>,
     right: Array2<f64>,
@@ -55,15 +56,15 @@ struct Downdated {
 
 impl Downdated {
     fn new(reading: Reading) -> Self {
-        let live = reading.inverse.nrows();
+        let size = reading.inverse.nrows();
         Self {
             inverse_diagonal: reading.inverse.diag().to_vec(),
             weights_diagonal: reading.weights.diag().to_vec(),
             inverse: reading.inverse,
             weights: reading.weights,
-            live,
-            left: Array2::zeros((BLOCK, live)),
-            right: Array2::zeros((BLOCK, live)),
+            size,
+            left: Array2::zeros((BLOCK, size)),
+            right: Array2::zeros((BLOCK, size)),
             pending: 0,
         }
     }
@@ -96,7 +97,7 @@ impl Downdated {
     fn column(&self, matrix: &Array2<f64>, unit: usize) -> Vec<f64> {
         let row = matrix.row(unit);
         let below = matrix.column(unit);
-        row.iter().take(unit).chain(below.iter().take(self.live).skip(unit)).copied().collect()
+        row.iter().take(unit).chain(below.iter().take(self.size).skip(unit)).copied().collect()
     }
 
     /// Make the pending downdates in a unit's columns of both matrices.
@@ -119,50 +120,52 @@ impl Downdated {
         chunks.for_each(task);
     }
 
-    /// Make the pending downdates, and keep the rows and columns of `live` units only.
-    fn settle(&mut self, live: &[usize], poll: &mut Poll<'_>) -> Result<()> {
-        let gathered = |columns: &Array2<f64>| {
-            columns.slice_axis(Axis(0), Slice::from(..self.pending)).select(Axis(1), live)
+    /// Make the pending downdates.
+    fn settle(&mut self, poll: &mut Poll<'_>) -> Result<()> {
+        let pending = |columns: &Array2<f64>| {
+            columns.slice_axis(Axis(0), Slice::from(..self.pending)).to_owned()
         };
-        let (left, right) = (gathered(&self.left), gathered(&self.right));
-        let count = live.len();
-        let mut inverse = drawn_together(&mut self.inverse, live);
+        let (left, right) = (pending(&self.left), pending(&self.right));
+        let mut inverse = part_mut(self.inverse.view_mut(), 0..self.size, 0..self.size);
         add_gram(inverse.view_mut(), left.view(), -1.0, poll)?;
         self.inverse_diagonal = inverse.diag().to_vec();
         // y l^T + l y^T = ((y + l)(y + l)^T - (y - l)(y - l)^T) / 2 would lose digits where the
         // two are of different sizes.
-        let mut weights = drawn_together(&mut self.weights, live);
+        let mut weights = part_mut(self.weights.view_mut(), 0..self.size, 0..self.size);
         take_both_ways(weights.view_mut(), &left, &right, poll)?;
         self.weights_diagonal = weights.diag().to_vec();
-        self.live = count;
-        self.left = Array2::zeros((BLOCK, count));
-        self.right = Array2::zeros((BLOCK, count));
         self.pending = 0;
         Ok(())
+    }
+
+    /// Keep the rows and columns of `live` units only, with nothing pending.
+    fn draw_together(&mut self, live: &[usize]) {
+        draw_together(&mut self.inverse, live);
+        draw_together(&mut self.weights, live);
+        let chosen = |diagonal: &[f64]| live.iter().map(|&unit| diagonal[unit]).collect();
+        self.inverse_diagonal = chosen(&self.inverse_diagonal);
+        self.weights_diagonal = chosen(&self.weights_diagonal);
+        self.size = live.len();
+        self.left = Array2::zeros((BLOCK, self.size));
+        self.right = Array2::zeros((BLOCK, self.size));
     }
 }
 
 /// Bring the rows and columns of `live` units, which ascend, to the front, in the lower triangle.
-fn drawn_together<'a>(matrix: &'a mut Array2<f64>, live: &[usize]) -> ArrayViewMut2<'a, f64> {
-    for (to, &from) in live.iter().enumerate() {
+fn draw_together(matrix: &mut Array2<f64>, live: &[usize]) {
+    for (to, &from) in live.iter().enumerate().filter(|&(to, &from)| to < from) {
         let (mut before, own) = matrix.view_mut().split_at(Axis(0), from);
         let source = own.row(0);
-        if to < from {
-            let mut target = before.row_mut(to);
-            for (target, &column) in target.iter_mut().zip(&live[..=to]) {
-                *target = source[column];
-            }
-        } else {
-            // All units up to here are live: the row is in its place.
-            debug_assert_eq!(live[to], to);
+        let mut target = before.row_mut(to);
+        for (target, &column) in target.iter_mut().zip(&live[..=to]) {
+            *target = source[column];
         }
     }
-    part_mut(matrix.view_mut(), 0..live.len(), 0..live.len())
 }
 
 /// Take `A^T B + B^T A` from the lower triangle of a matrix.
 fn take_both_ways(
-    mut target: ArrayViewMut2<'_, f64>,
+    target: ArrayViewMut2<'_, f64>,
     a: &Array2<f64>,
     b: &Array2<f64>,
     poll: &mut Poll<'_>,
@@ -177,15 +180,7 @@ fn take_both_ways(
         both
     };
     let (ones, others) = (stacked(a, b), stacked(b, a));
-    for first in (0..target.nrows()).step_by(ROWS) {
-        let last = (first + ROWS).min(target.nrows());
-        let rows = 0..ones.nrows();
-        let left = part(ones.view(), rows.clone(), first..last);
-        let right = part(others.view(), rows, 0..last);
-        let target = part_mut(target.view_mut(), first..last, 0..last);
-        add_product(target, left.t(), right, -1.0, poll)?;
-    }
-    Ok(())
+    add_symmetric(target, ones.view(), others.view(), -1.0, poll)
 }
 
 /// Remove, again and again, the unit that costs the consumers least; ties by unit number.
@@ -200,12 +195,12 @@ pub(super) fn eliminate(
     let units = readings.first().map_or(0, |reading| reading.inverse.nrows());
     let mut states: Vec<Downdated> = readings.into_iter().map(Downdated::new).collect();
     let mut elimination = Elimination { order: Vec::with_capacity(units), losses: vec![0.0] };
-    // The units' numbers in the matrices as they are, and whether they are still there.
+    // The units' numbers in the matrices as they are, and the places of those still there.
     let mut numbers: Vec<usize> = (0..units).collect();
+    let mut open = numbers.clone();
     let mut total = 0.0;
-    while numbers.len() > least {
-        let mut open: Vec<usize> = (0..numbers.len()).collect();
-        for _ in 0..BLOCK.min(numbers.len() - least) {
+    while open.len() > least {
+        for _ in 0..BLOCK.min(open.len() - least) {
             poll.check()?;
             let cost = |unit: usize| states.iter().map(|state| state.loss(unit)).sum::<f64>();
             let costs = open.iter().map(|&unit| cost(unit)).enumerate();
@@ -218,11 +213,13 @@ pub(super) fn eliminate(
             elimination.order.push(numbers[unit]);
             elimination.losses.push(total);
         }
-        for state in &mut states {
-            state.settle(&open, poll)?;
+        states.iter_mut().try_for_each(|state| state.settle(poll))?;
+        if open.len() <= numbers.len() - numbers.len() / SHARE_GONE {
+            states.iter_mut().for_each(|state| state.draw_together(&open));
+            numbers = open.into_iter().map(|unit| numbers[unit]).collect();
+            open = (0..numbers.len()).collect();
         }
-        numbers = open.into_iter().map(|unit| numbers[unit]).collect();
     }
-    elimination.order.extend(numbers);
+    elimination.order.extend(open.into_iter().map(|unit| numbers[unit]));
     Ok(elimination)
 }

@@ -38,7 +38,7 @@ impl Metric {
     /// From a Gram matrix of slopes, less a share that goes to all directions alike.
     pub(super) fn of_gram(mut gram: Array2<f64>, poll: &mut Poll<'_>) -> Result<Self> {
         let share = SHARE_OF_IDENTITY * gram.diag().sum() / gram.nrows() as f64;
-        gram *= 1.0 - SHARE_OF_IDENTITY;
+        gram.par_mapv_inplace(|slope| slope * (1.0 - SHARE_OF_IDENTITY));
         gram.diag_mut().mapv_inplace(|element| element + share);
         let root = Regularised::new(gram, 0.0, poll)?.factor.into_lower();
         Ok(Self { root, is_lower: true })
@@ -111,7 +111,7 @@ pub(super) fn of_logits(
 /// None where slopes are beyond f32: the weights alone have to do.
 fn metric_of(mut gram: Array2<f64>, samples: usize, poll: &mut Poll<'_>) -> Result<Option<Metric>> {
     mirror(&mut gram);
-    gram /= samples as f64;
+    gram.par_mapv_inplace(|slope| slope / samples as f64);
     if gram.iter().any(|slope| !slope.is_finite()) {
         return Ok(None);
     }

@@ -244,3 +244,66 @@ fn units_of(layer: &Layer, given: &[(String, Vec<usize>)]) -> Vec<usize> {
     let named = given.iter().find(|(name, _)| *name == layer.group.layer);
     named.map_or_else(|| (0..layer.group.units).collect(), |(_, kept)| kept.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array1;
+
+    use super::*;
+    use crate::activation::Activation;
+    use crate::error::never_stop;
+    use crate::network::{Dense, NetworkBuilder, Op};
+
+    fn dense(inputs: usize, units: usize) -> Op {
+        let weight = |(row, column): (usize, usize)| [0.5, -1.0, 0.25][(row * 2 + column) % 3];
+        let kernel = Array2::from_shape_fn((inputs, units), weight);
+        Op::Dense(Dense { kernel: kernel.into(), bias: Some(Array1::ones(units)) })
+    }
+
+    #[test]
+    fn who_sees_a_layer_may_stop_before_the_next() {
+        let mut builder = NetworkBuilder::new();
+        builder.add("x", &[], Op::Input, Some(&[2]), None).expect("valid");
+        let tanh = || Op::Activation(Activation::Tanh);
+        for (name, source, op) in [
+            ("first", "x", dense(2, 4)),
+            ("first bent", "first", tanh()),
+            ("second", "first bent", dense(4, 4)),
+            ("second bent", "second", tanh()),
+            ("out", "second bent", dense(4, 2)),
+        ] {
+            builder.add(name, &[source], op, None, None).expect("valid");
+        }
+        let network = builder.build(&["out"]).expect("valid");
+        let x = network.find("x").expect("there");
+        let points =
+            Array2::from_shape_fn((5, 2), |(row, column)| [0.0, 1.0, 0.5][(row + column) % 3]);
+        let feeds = Feeds::new(&network, vec![(x, points.into())]).expect("valid");
+        let config = Config {
+            layers: Vec::new(),
+            targets: vec![0.5],
+            allocation: Allocation::Uniform,
+            width_multiple: 1,
+            rule: Rule::LeastSquares,
+            regularisation: Regularisation { ridge: 1e-2, towards: Towards::Zero },
+            selection_ridge: 1e-3,
+            closed_loop: true,
+            selection: Selection::Elimination,
+            logit_metric: true,
+            metrics: Vec::new(),
+            seed: 0,
+        };
+        let config = config.check().expect("valid");
+        let mut go_on = never_stop();
+        let poll = &mut Poll::new(&mut go_on);
+        let mut seen = Vec::new();
+        let mut on_layer = |_: Option<f64>, fit: &LayerFit| {
+            seen.push(fit.layer.clone());
+            false
+        };
+        let observer = Observer { on_layer: &mut on_layer, keeps_searching: &mut |_| true };
+        let stopped = compensate(&network, Source::Samples(&feeds), &config, poll, observer);
+        assert_eq!(stopped.err(), Some(Error::Interrupted));
+        assert_eq!(seen, ["first"]);
+    }
+}

@@ -81,7 +81,8 @@ impl<'a> Units<'a> {
         for first in self.firsts() {
             add_gram(sums.view_mut(), self.widened(first).view(), 1.0, poll)?;
         }
-        sums /= self.count();
+        let count = self.count();
+        sums.par_mapv_inplace(|sum| sum / count);
         mirror(&mut sums);
         Ok(sums)
     }
@@ -93,7 +94,8 @@ impl<'a> Units<'a> {
             let (ours, theirs) = (self.widened(first), others.widened(first));
             add_product(sums.view_mut(), ours.t(), theirs.view(), 1.0, poll)?;
         }
-        sums /= self.count();
+        let count = self.count();
+        sums.par_mapv_inplace(|sum| sum / count);
         Ok(sums)
     }
 

@@ -12,7 +12,7 @@ use crate::gradient::Backward;
 use crate::network::{Network, NodeId, Op};
 
 /// Rows of the Gram matrix that are computed at a time, as far as its diagonal.
-const ROWS: usize = 256;
+const ROWS: usize = 1024;
 
 /// A node from which only elementwise functions lead to another one, and only linear ones from
 /// there to a head: the Jacobian at a sample is `R^T diag(d)`, with slopes d.
@@ -151,4 +151,111 @@ impl Way<'_> {
 fn less_mean(logits: usize) -> Array2<f64> {
     let share = if logits > 1 { 1.0 / logits as f64 } else { 0.0 };
     Array2::eye(logits) - share
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array1;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::activation::Activation;
+    use crate::error::never_stop;
+    use crate::forward::Feeds;
+    use crate::network::{Affine, Dense, NetworkBuilder};
+    use crate::random::Random;
+
+    #[expect(clippy::cast_possible_truncation)] // test weights
+    fn matrix(random: &mut Random, rows: usize, columns: usize) -> Array2<f32> {
+        Array2::from_shape_simple_fn((rows, columns), || (2.0 * random.uniform() - 1.0) as f32)
+    }
+
+    fn dense(random: &mut Random, inputs: usize, units: usize) -> Op {
+        let bias = matrix(random, 1, units).row(0).to_owned();
+        Op::Dense(Dense { kernel: matrix(random, inputs, units).into(), bias: Some(bias) })
+    }
+
+    /// Two hidden layers; between the second and the logits an activation, a scaling and another
+    /// dense layer.
+    fn network(random: &mut Random, units: usize, logits: usize) -> Network {
+        let numbers = |random: &mut Random| (0..units).map(|_| 0.5 + random.uniform()).collect();
+        let mut builder = NetworkBuilder::new();
+        let tanh = || Op::Activation(Activation::Tanh);
+        let scaling = Affine::new(numbers(random), numbers(random));
+        for (name, source, op) in [
+            ("first", "x", dense(random, 3, 4)),
+            ("bent", "first", tanh()),
+            ("second", "bent", dense(random, 4, units)),
+            ("scaled", "second", Op::Affine(scaling)),
+            ("bent again", "scaled", tanh()),
+            ("third", "bent again", dense(random, units, 5)),
+            ("out", "third", dense(random, 5, logits)),
+        ] {
+            if source == "x" {
+                builder.add("x", &[], Op::Input, Some(&[3]), None).expect("valid");
+            }
+            builder.add(name, &[source], op, None, None).expect("valid");
+        }
+        builder.build(&["out"]).expect("valid")
+    }
+
+    /// The sum of `J^T J` by a gradient of each logit, less their mean.
+    fn by_gradients(
+        backward: &Backward<'_>,
+        values: &Values,
+        [head, node]: [NodeId; 2],
+        poll: &mut Poll<'_>,
+    ) -> Array2<f64> {
+        let (samples, logits) = values.of(head).dim();
+        let width = values.of(node).ncols();
+        let mut gradients = Array2::zeros((logits, samples * width));
+        for logit in 0..logits {
+            let mut cotangent = Array2::zeros((samples, logits));
+            cotangent.column_mut(logit).fill(1.0);
+            let heads = vec![(head, cotangent)];
+            let found = backward.pull_back_to(values, heads, &[node], poll).expect("not stopped");
+            let wide: Array1<f64> = found[0].iter().map(|&slope| f64::from(slope)).collect();
+            gradients.row_mut(logit).assign(&wide);
+        }
+        if let Some(mean) = gradients.mean_axis(Axis(0)).filter(|_| logits > 1) {
+            gradients -= &mean;
+        }
+        let rows = gradients.into_shape_with_order((logits * samples, width)).expect("fits");
+        rows.t().dot(&rows)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_closed_form_is_the_sum_over_all_gradients(
+            seed in 0_u64..1_000,
+            units in 1_usize..300,
+            logits in 1_usize..6,
+            samples in 1_usize..8,
+        ) {
+            let mut random = Random::from_seed(seed);
+            let network = network(&mut random, units, logits);
+            let id = |name: &str| network.find(name).expect("there");
+            let points = matrix(&mut random, samples, 3);
+            let feeds = Feeds::new(&network, vec![(id("x"), points.into())]).expect("valid");
+            let backward = Backward::new(&network, &feeds, &network.logits()).expect("valid");
+            let mut go_on = never_stop();
+            let poll = &mut Poll::new(&mut go_on);
+            let values = backward.values(feeds.rows(0..samples), poll).expect("not stopped");
+            prop_assert!(Tail::of(&network, &backward, id("first"), poll).expect("valid").is_none());
+            for name in ["second", "scaled", "bent again", "third", "out"] {
+                let tail = Tail::of(&network, &backward, id(name), poll).expect("not stopped");
+                let mut tail = tail.expect("one layer of activations");
+                tail.see(&backward, &values, poll).expect("not stopped");
+                let found = tail.gram(poll).expect("not stopped");
+                let expected = by_gradients(&backward, &values, [id("out"), id(name)], poll);
+                let size = expected.diag().sum();
+                for ((row, column), value) in found.indexed_iter().filter(|((i, j), _)| j <= i) {
+                    let gap = (value - expected[[row, column]]).abs();
+                    prop_assert!(gap <= 1e-5 * size, "{name} {row} {column}: {gap} of {size}");
+                }
+            }
+        }
+    }
 }
