@@ -137,7 +137,7 @@ class Judge:
         reason = not_judgeable(opened)
         if reason is not None:
             raise ModelError(
-                f"model '{opened.model.name}': {reason}, and agreement is of classes; "
+                f"model '{opened.name}': {reason}, and agreement is of classes; "
                 "restarts and min_agreement have nothing to go by"
             )
         self._opened = opened

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,10 @@ from nnprune.compensation_trace import (
     Restart,
     SyntheticAgreement,
 )
+from nnprune.keras_io.late_model import LateModel
 from nnprune.options import Method, method_to_dict
 from nnprune.record import Record, bounds_to_plain
 from nnprune.trace import Epoch, EpochEvaluation, Merge
-
-if TYPE_CHECKING:
-    import keras
 
 __all__ = ["LayerChange", "PruningResult", "Size", "Source", "finite", "to_json"]
 
@@ -97,7 +95,8 @@ class PruningResult:
     Attributes
     ----------
     model : keras.Model
-        The physically smaller model, compiled as the original was.
+        The physically smaller model, compiled as the original was. Where neither reading nor
+        pruning needed Keras, it is made when it is first asked for.
     source : Source
         The original.
     target : float or "lossless"
@@ -167,7 +166,7 @@ class PruningResult:
         What the polish did, if there was one.
     """
 
-    model: keras.Model = field(repr=False)
+    model: LateModel = field(default=LateModel(), repr=False)
     source: Source
     target: float | Literal["lossless"]
     step: float
@@ -228,7 +227,8 @@ class PruningResult:
         """
         from nnprune.keras_io.save import save_model
 
-        return save_model(self.model, path, overwrite=overwrite, record=self.record.to_json())
+        held = LateModel.held(self, "model")
+        return save_model(held, path, overwrite=overwrite, record=self.record.to_json())
 
     @property
     def record(self) -> Record:

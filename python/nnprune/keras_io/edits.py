@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnprune import _core
+from nnprune.errors import WeightError
 from nnprune.keras_io.config import LayerCall
 from nnprune.keras_io.graph import Graph
 from nnprune.keras_io.layers.preprocessing import read_array
+from nnprune.keras_io.wording import quoted
 
-__all__ = ["Edits"]
+__all__ = ["Edits", "too_large"]
 
 # Keras' names for what the core calls kernel, bias, gamma, beta, mean and variance; first the
 # node's suffix, for layers that are several nodes.
@@ -120,6 +122,14 @@ class Edits:
                 turns = np.arange(length // group.units, dtype=np.int64)[:, np.newaxis]
                 return (turns * group.units + self._kept[group.layer]).reshape(-1)
         return np.arange(length, dtype=np.int64)
+
+
+def too_large(layer: str, weight: str, dtype: object) -> WeightError:
+    """Word the failure of merged weights that are too large for what they are stored in."""
+    return WeightError(
+        f"layer {quoted(layer)}: merged values of its {weight} are too large for {dtype}; exclude "
+        "the layers before it"
+    )
 
 
 def _new_target(target: Any, shape: tuple[int, ...]) -> tuple[int, ...]:

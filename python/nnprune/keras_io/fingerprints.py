@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["array_sha256", "model_sha256"]
+__all__ = ["array_sha256", "model_sha256", "weights_sha256"]
 
 # Keras writes the addresses of objects that are used twice into a model's configuration.
 _ADDRESS = re.compile(r'"shared_object_id": \d+')
@@ -37,8 +38,15 @@ def model_sha256(model: keras.Model, config: Mapping[str, Any]) -> str:
     config : mapping
         Its configuration; empty to look at the weights only.
     """
-    text = json.dumps(config, sort_keys=True, default=repr)
+    return weights_sha256((np.asarray(weight.numpy()) for weight in model.weights), config)
+
+
+def weights_sha256(
+    weights: Iterable[NDArray[Any]], config: Mapping[str, Any] = MappingProxyType({})
+) -> str:
+    """Return the SHA-256 over a configuration and the weights of a model, in Keras' order."""
+    text = json.dumps(dict(config), sort_keys=True, default=repr)
     digest = hashlib.sha256(_ADDRESS.sub("", text).encode())
-    for weight in model.weights:
-        digest.update(array_sha256(np.asarray(weight.numpy())).encode())
+    for weight in weights:
+        digest.update(array_sha256(weight).encode())
     return digest.hexdigest()

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import keras
 
-from nnprune.errors import FileFormatError, LegacyModelError, ModelError
+from nnprune.errors import LegacyModelError, ModelError
 from nnprune.keras_io.legacy import convert
 from nnprune.keras_io.load_compile import compile_by_names
-from nnprune.keras_io.scan import FileKind, ModelFile, fingerprint
+from nnprune.keras_io.rebuild import unbuilt
+from nnprune.keras_io.scan import FileKind, ModelFile, check_unchanged
 from nnprune.keras_io.suffix import named
 from nnprune.keras_io.wording import one_line
 
-__all__ = ["load_model"]
+__all__ = ["load_model", "load_own"]
 
 # The first version without any of the known holes in reading `.keras` and `.h5` files.
 _OLDEST_KERAS = (3, 15, 1)
@@ -52,8 +53,8 @@ def load_model(file: ModelFile, *, trust: bool = False) -> keras.Model:
         Keras cannot rebuild the model, or is too old.
     """
     _check_keras_version()
-    if file.kind is not FileKind.SAVED_MODEL and _changed(file):
-        raise FileFormatError(f"{file.path}: has changed since it was looked at; run again")
+    if file.kind is not FileKind.SAVED_MODEL:
+        check_unchanged(file)
     if file.kind in (FileKind.KERAS, FileKind.H5):
         loaded = _load(file, trust=trust)
     elif file.kind is FileKind.KERAS2_H5:
@@ -70,6 +71,16 @@ def load_model(file: ModelFile, *, trust: bool = False) -> keras.Model:
             stacklevel=2,
         )
     return loaded.model
+
+
+def load_own(path: Path) -> keras.Model:
+    """Load a `.keras` file that this package has just written; its optimizer starts afresh."""
+    with _quiet():
+        model = _load_with_keras(path, trust=False, compiled=True)
+    if model.compiled and model.optimizer is not None:
+        # Keras has given it slots of zeros, up to twice the size of the weights in a file.
+        model.optimizer = unbuilt(model.optimizer)
+    return model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +100,6 @@ def _check_keras_version() -> None:
             f"Keras {keras.__version__} is too old to open unknown files safely; "
             f"pip install 'keras>={needed}'"
         )
-
-
-def _changed(file: ModelFile) -> bool:
-    try:
-        return fingerprint(file.path) != file.sha256
-    except OSError:
-        return True
 
 
 def _load_converted(

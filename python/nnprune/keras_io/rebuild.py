@@ -14,13 +14,13 @@ from keras.src.saving.serialization_lib import SafeModeScope
 from numpy.typing import NDArray
 
 from nnprune import _core
-from nnprune.errors import ModelError, WeightError
-from nnprune.keras_io.edits import Edits
+from nnprune.errors import ModelError
+from nnprune.keras_io.edits import Edits, too_large
 from nnprune.keras_io.graph import Graph
 from nnprune.keras_io.weights import is_graph_model, named_layers
 from nnprune.keras_io.wording import one_line, quoted
 
-__all__ = ["Rebuilt", "live_config", "rebuild"]
+__all__ = ["Rebuilt", "live_config", "rebuild", "unbuilt"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,10 +245,7 @@ def _assign(
         weight.assign(new.reshape(weight.shape))
     stored = np.asarray(weight.numpy()).astype(np.float32)
     if not np.all(np.isfinite(stored)):
-        raise WeightError(
-            f"layer {quoted(path)}: merged values of its {weight.name} are too large for "
-            f"{weight.dtype}; exclude the layers before it"
-        )
+        raise too_large(path, weight.name, weight.dtype)
     return float(np.max(np.abs(stored - new.reshape(weight.shape)), initial=0.0))
 
 
@@ -281,7 +278,7 @@ def _compile_like(model: keras.Model, smaller: keras.Model) -> None:
         smaller.compile_from_config(model.get_compile_config())
         if smaller.optimizer is not None:
             # Keras has given it slots of zeros, up to twice the size of the weights in a file.
-            smaller.optimizer = _unbuilt(smaller.optimizer)
+            smaller.optimizer = unbuilt(smaller.optimizer)
     except Exception as error:  # losses, metrics and optimizers of the user's own
         if _compile_with_own_loss(model, smaller):
             return
@@ -293,7 +290,8 @@ def _compile_like(model: keras.Model, smaller: keras.Model) -> None:
         )
 
 
-def _unbuilt(optimizer: Any) -> Any:
+def unbuilt(optimizer: Any) -> Any:
+    """Make an optimizer with the same settings that has made no step and has no slots."""
     return keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
 
 
@@ -302,7 +300,7 @@ def _compile_with_own_loss(model: keras.Model, smaller: keras.Model) -> bool:
     if model.loss is None or model.optimizer is None:
         return False
     try:
-        smaller.compile(optimizer=_unbuilt(model.optimizer), loss=model.loss)
+        smaller.compile(optimizer=unbuilt(model.optimizer), loss=model.loss)
     except Exception:  # the optimizer is the user's own, too
         return False
     if getattr(model, "_compile_metrics", None) is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnprune.errors import OutputError
+from nnprune.keras_io.archive_smaller import SmallerArchive
 from nnprune.keras_io.scan_archive import RECORD as RECORD_OF_ARCHIVE
 from nnprune.keras_io.scan_hdf5 import RECORD as RECORD_OF_HDF5
 from nnprune.keras_io.wording import one_line, reason_of, shown_path
@@ -93,7 +94,7 @@ def check_output(
 
 
 def save_model(
-    model: keras.Model,
+    model: keras.Model | SmallerArchive,
     path: str | os.PathLike[str],
     *,
     overwrite: bool = False,
@@ -103,8 +104,8 @@ def save_model(
 
     Parameters
     ----------
-    model : keras.Model
-        The model.
+    model : keras.Model or SmallerArchive
+        The model; one that no Keras has seen is only shown to Keras for an `.h5` file.
     path : str or path-like
         Where to write; the suffix decides the format.
     overwrite : bool, default False
@@ -125,6 +126,7 @@ def save_model(
     """
     target = check_output(path, overwrite=overwrite)
     if target.suffix == ".h5":
+        model = model.load() if isinstance(model, SmallerArchive) else model
         _check_fits_h5(model, shown_path(path))
 
     def write(temporary: Path) -> None:
@@ -132,10 +134,13 @@ def save_model(
             with _no_advice_on_h5(), _settings_for_h5(model):
                 temporary.write_bytes(_h5_image(model, record))
             _check_reads_back(model, temporary, shown_path(path))
+            return
+        if isinstance(model, SmallerArchive):
+            model.write(temporary)
         else:
             model.save(temporary)
-            if record is not None:
-                _append_record(temporary, record)
+        if record is not None:
+            _append_record(temporary, record)
 
     return write_atomically(target, write, label=shown_path(path), overwrite=overwrite)
 

@@ -27,7 +27,7 @@ from nnprune.keras_io.scan_saved_model import scan_saved_model
 from nnprune.keras_io.scan_size import check_declared_parameters
 from nnprune.keras_io.wording import one_line, shown_path
 
-__all__ = ["FileKind", "ModelFile", "fingerprint", "look"]
+__all__ = ["FileKind", "ModelFile", "check_unchanged", "fingerprint", "look"]
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _EXPECTED = "expected a .keras or .h5 file with a whole model, or a SavedModel folder"
@@ -136,6 +136,22 @@ def fingerprint(path: Path) -> str:
     """Return the SHA-256 of a file's contents, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_unchanged(file: ModelFile) -> None:
+    """Find out whether a file is still what was looked at.
+
+    Raises
+    ------
+    FileFormatError
+        It is not.
+    """
+    try:
+        same = fingerprint(file.path) == file.sha256
+    except OSError:
+        same = False
+    if not same:
+        raise FileFormatError(f"{file.path}: has changed since it was looked at; run again")
 
 
 def _locate(path: str | os.PathLike[str], label: str) -> tuple[Path, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from nnprune.errors import FileFormatError, UntrustedModelError
 from nnprune.keras_io.wording import DAMAGED, TRUST, one_line, quoted
 
-__all__ = ["RECORD", "SIGNATURES", "WEIGHTS", "Archive", "read_archive"]
+__all__ = ["CONFIG", "METADATA", "RECORD", "SIGNATURES", "WEIGHTS", "Archive", "read_archive"]
 
 #: First bytes of a zip file: with members, and without any.
 SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
@@ -21,8 +21,9 @@ WEIGHTS = "model.weights.h5"
 #: The member that `PruningResult.save` adds; Keras does not look at it.
 RECORD = "nnprune.json"
 
-_CONFIG = "config.json"
-_METADATA = "metadata.json"
+#: The members that hold texts.
+CONFIG = "config.json"
+METADATA = "metadata.json"
 _ASSETS = "assets/"
 
 # The engine holds all weights in memory, some of them twice. 16 GiB (4 billion float32 weights)
@@ -87,7 +88,7 @@ def read_archive(path: Path, *, label: str, size: int, trust: bool) -> Archive:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             names = [member.filename for member in members]
-            for needed in (_CONFIG, WEIGHTS):
+            for needed in (CONFIG, WEIGHTS):
                 if needed not in names:
                     raise FileFormatError(
                         f"{label}: is no Keras model: a zip file without {needed}; "
@@ -95,8 +96,8 @@ def read_archive(path: Path, *, label: str, size: int, trust: bool) -> Archive:
                     )
             _check_names(names, label, trust=trust)
             _check_sizes(members, label, size)
-            config = archive.read(_CONFIG)
-            metadata = archive.read(_METADATA) if _METADATA in names else b"{}"
+            config = archive.read(CONFIG)
+            metadata = archive.read(METADATA) if METADATA in names else b"{}"
             record = archive.read(RECORD) if RECORD in names else None
             for name in names:
                 _check_checksum(archive, name)
@@ -116,7 +117,7 @@ def _check_names(names: list[str], label: str, *, trust: bool) -> None:
                 f"{label}: the archive holds {quoted(name)} twice; save the model anew with Keras"
             )
         seen.add(name)
-        if name in (_CONFIG, _METADATA, WEIGHTS, RECORD):
+        if name in (CONFIG, METADATA, WEIGHTS, RECORD):
             continue
         parts = name.replace("\\", "/").split("/")
         leaves = name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]
@@ -142,7 +143,7 @@ def _check_sizes(members: list[zipfile.ZipInfo], label: str, size: int) -> None:
         )
     for member in members:
         limit = _LARGEST_EXPANSION * member.compress_size + _ALWAYS_ALLOWED_BYTES
-        if member.filename in (_CONFIG, _METADATA, RECORD):
+        if member.filename in (CONFIG, METADATA, RECORD):
             limit = min(limit, _LARGEST_TEXT)
         if member.file_size > limit:
             raise UntrustedModelError(

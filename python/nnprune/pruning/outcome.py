@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from nnprune import _core
 from nnprune.compensation import Polish
 from nnprune.compensation_trace import PolishTrace, SyntheticAgreement
-from nnprune.keras_io.fingerprints import model_sha256
-from nnprune.keras_io.opened import open_model
+from nnprune.keras_io.opened import open_model, smaller_model
 from nnprune.polishing import polish_model
 from nnprune.pruning.job import Fraction, Job, Run, Watchers
 from nnprune.pruning.lessons import lessons_for
@@ -59,16 +58,14 @@ def result_of(
     progress: bool,
 ) -> PruningResult:
     """Make the result of a run."""
-    from nnprune.keras_io.rebuild import rebuild
-
     run, opened = best.run, job.opened
-    rebuilt = rebuild(opened.model, opened.graph, run.network, run.kept)
+    rebuilt = smaller_model(opened, run.network, run.kept)
     polished: PolishTrace | None = None
     smaller = run.network
     if polish is not None and run.removed:
         polished = _polished(job, rebuilt.model, best.seed, polish, progress=progress)
         if _agrees_too_little(job, rebuilt.model):
-            rebuilt = rebuild(opened.model, opened.graph, run.network, run.kept)
+            rebuilt = smaller_model(opened, run.network, run.kept)
             polished = replace(polished, best=0, stopped_by="min_agreement")
         else:
             smaller = open_model(rebuilt.model, trust=True).graph.network
@@ -78,8 +75,8 @@ def result_of(
         source=Source(
             path=opened.path,
             sha256=opened.sha256,
-            weights_sha256=model_sha256(opened.model, {}),
-            name=opened.model.name,
+            weights_sha256=opened.weights_sha256,
+            name=opened.name,
         ),
         target=target,
         step=job.step,
@@ -95,8 +92,8 @@ def result_of(
                 opened.graph.inputs, job.box.lower, job.box.upper, strict=True
             )
         },
-        before=Size(parameters=opened.model.count_params(), macs=_macs(job.network)),
-        after=Size(parameters=rebuilt.model.count_params(), macs=_macs(run.network)),
+        before=Size(parameters=opened.parameters, macs=_macs(job.network)),
+        after=Size(parameters=rebuilt.parameters, macs=_macs(run.network)),
         layers=_layer_changes(job.network, run.kept),
         opaque=dict(opened.graph.opaque),
         merges=run.merges,

@@ -278,7 +278,7 @@ def prune(
         agreement=stop_if_agreement_below,
     )
     supervision = Supervision.asked_for(evaluate, attacks, floors)
-    opened = open_model(model, trust=trust)
+    opened = open_model(model, trust=trust, without_keras=polishing is None)
     if polishing is not None:
         check_polishable(opened, polishing)
     layer_names = chosen_layers(opened.graph.network, layers, exclude)
