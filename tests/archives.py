@@ -17,9 +17,8 @@ _WEIGHTS = "model.weights.h5"
 def differences(one: Path, other: Path) -> list[str]:
     """Say in what two files differ, but for the date at which they were written."""
     with zipfile.ZipFile(one) as first, zipfile.ZipFile(other) as second:
-        pairs: dict[str, list[Any]] = {
-            "members": [_members(archive) for archive in both]
-        }
+        both = first, second
+        pairs: dict[str, list[Any]] = {"members": [_members(archive) for archive in both]}
         for name in sorted({*first.namelist()} & {*second.namelist()} - {_WEIGHTS}):
             texts = [_text(archive, name) for archive in both]
             if texts[0] != texts[1]:

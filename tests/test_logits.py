@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from keras import layers
 from nnprune.errors import ModelError
-from nnprune.keras_io.logits import logits_model, loss_task
+from nnprune.keras_io.logits import logits_model
+from nnprune.keras_io.loss_task import loss_task
 
 SOFTMAX = layers.Softmax
 

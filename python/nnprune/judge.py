@@ -202,15 +202,13 @@ def judgeable(opened: OpenedModel) -> bool:
 
 def not_judgeable(opened: OpenedModel) -> str | None:
     """Say why a model is nothing for the judge; None if it is."""
-    from nnprune.keras_io.logits import loss_task
-
     network, outputs = opened.graph.network, _shapes_of_logits(opened)
     if len(outputs) != 1 or len(outputs[0]) != 1:
         return f"it gives outputs of shape {outputs}"
     if opened.graph.opaque and len(opened.graph.inputs) != 1:
         return "it has several inputs and layers that the engine cannot follow"
     linear = network.logits == network.outputs
-    if loss_task(opened.model) == "regression":
+    if opened.loss_task == "regression":
         return "its loss is that of a regression"
     return "it gives one number" if linear and outputs[0] == (1,) and not _binary(opened) else None
 
@@ -222,9 +220,7 @@ def stream(seed: int, purpose: str) -> int:
 
 
 def _binary(opened: OpenedModel) -> bool:
-    from nnprune.keras_io.logits import loss_task
-
-    return loss_task(opened.model) == "classification"
+    return opened.loss_task == "classification"
 
 
 def _classes_of(network: _core.Network, inputs: Sequence[NDArray[np.float32]]) -> NDArray[np.int64]:

@@ -176,7 +176,8 @@ class Supervisor:
 
     def __init__(self, supervision: Supervision, opened: OpenedModel, box: InputBox) -> None:
         from nnprune.keras_io.batches import batch_size_of
-        from nnprune.keras_io.logits import logits_model, loss_task
+        from nnprune.keras_io.logits import logits_model
+        from nnprune.keras_io.loss_task import loss_task
         from nnprune.keras_io.masked import MaskedModel
 
         logits = logits_model(opened.model)

@@ -103,7 +103,7 @@ def read_samples(samples: Any, pair: Pair) -> Samples:
 
 def classifies(opened: OpenedModel) -> bool:
     """Whether the model names one class of an input, as far as its head and loss tell."""
-    from nnprune.keras_io.logits import loss_task
+    from nnprune.keras_io.loss_task import loss_task
 
     outputs = outputs_of(opened.graph.network)
     return single_label(outputs) and (

@@ -97,7 +97,7 @@ def task_of(opened: OpenedModel, logits: LogitsModel, wanted: Task | None) -> Ta
     ModelError
         The model does not tell, or does not fit what is wanted; the message says what to do.
     """
-    from nnprune.keras_io.logits import loss_task
+    from nnprune.keras_io.loss_task import loss_task
 
     name = opened.model.name
     found = wanted or ("classification" if logits.head == "softmax" else loss_task(opened.model))

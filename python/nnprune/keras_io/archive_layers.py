@@ -59,7 +59,8 @@ def is_known(layer: Any) -> bool:
     """Whether a layer, as it stands in a file, is one that Keras writes again as it was."""
     if not isinstance(layer, dict):
         return False
-    rule = LAYERS.get(layer.get("class_name", ""))
+    kind = layer.get("class_name")
+    rule = LAYERS.get(kind) if isinstance(kind, str) else None
     if rule is None or layer.get("module") != "keras.layers":
         return False
     config = layer.get("config")

@@ -83,6 +83,14 @@ class ArchivedModel:
         return str(self.described["config"]["name"])
 
     @property
+    def loss(self) -> str | None:
+        """The name or class of the loss that it is compiled with, if any."""
+        loss = self.described["compile_config"].get("loss")
+        if isinstance(loss, dict):
+            loss = loss["class_name"]
+        return None if loss is None else str(loss)
+
+    @property
     def arrays(self) -> Iterator[Array]:
         """All weights, in Keras' order."""
         for layer in self.layers:

@@ -11,7 +11,7 @@ from nnprune.errors import ModelError
 from nnprune.keras_io.weights import is_graph_model
 from nnprune.keras_io.wording import quoted
 
-__all__ = ["Head", "LogitsModel", "logits_model", "loss_task"]
+__all__ = ["Head", "LogitsModel", "logits_model"]
 
 Head = Literal["softmax", "sigmoid", "logits", "values"]
 """`softmax`: left out, over several classes. `sigmoid`: left out, of one logit. `logits`: the last
@@ -20,31 +20,6 @@ layer has no activation. `values`: it has another one, and its outputs are taken
 # They pass values on in the same order, so that a softmax may stand before them.
 _PASSING = frozenset(
     {"ActivityRegularization", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze"}
-)
-_CLASSIFYING_LOSSES = frozenset(
-    {
-        "binarycrossentropy",
-        "binaryfocalcrossentropy",
-        "categoricalcrossentropy",
-        "categoricalfocalcrossentropy",
-        "categoricalhinge",
-        "sparsecategoricalcrossentropy",
-    }
-)
-_REGRESSION_LOSSES = frozenset(
-    {
-        "huber",
-        "logcosh",
-        "mae",
-        "mape",
-        "meanabsoluteerror",
-        "meanabsolutepercentageerror",
-        "meansquarederror",
-        "meansquaredlogarithmicerror",
-        "mse",
-        "msle",
-        "poisson",
-    }
 )
 
 
@@ -100,21 +75,6 @@ def logits_model(model: keras.Model, *, every_head: bool = False) -> LogitsModel
     return LogitsModel(
         model=logits, head=finder.head, layer=finder.layer, outputs=outputs, last=finder.last
     )
-
-
-def loss_task(model: keras.Model) -> Literal["classification", "regression"] | None:
-    """Tell what the loss that a model is compiled with is for; None if it does not say."""
-    loss = getattr(model, "loss", None)
-    if isinstance(loss, list | tuple | dict):
-        losses = list(loss.values() if isinstance(loss, dict) else loss)
-        loss = losses[0] if len(losses) == 1 else None
-    if loss is None:
-        return None
-    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    plain = name.lower().replace("_", "")
-    if plain in _CLASSIFYING_LOSSES:
-        return "classification"
-    return "regression" if plain in _REGRESSION_LOSSES else None
 
 
 def _check_graph(model: object) -> None:

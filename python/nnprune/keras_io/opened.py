@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nnprune.keras_io.archive_smaller import SmallerArchive
     from nnprune.keras_io.graph import Graph
     from nnprune.keras_io.input_box import InputBox
+    from nnprune.keras_io.loss_task import LossTask
     from nnprune.keras_io.scan import ModelFile
     from nnprune.keras_io.weights import WeightProvider
 
@@ -69,6 +70,16 @@ class OpenedModel:
         """Numbers in all weights."""
         found = self.model.count_params() if self.archived is None else self.archived.parameters
         return int(found)
+
+    @property
+    def loss_task(self) -> LossTask | None:
+        """What the loss that the model is compiled with is for; None if it does not say."""
+        from nnprune.keras_io.loss_task import loss_task, task_of_loss
+
+        if self.archived is None:
+            return loss_task(self.model)
+        loss = self.archived.loss
+        return None if loss is None else task_of_loss(loss)
 
     @property
     def weights_sha256(self) -> str:
@@ -153,6 +164,8 @@ def open_model(
     """
     if not isinstance(model, str | os.PathLike):
         return _opened(model, None)
+    import h5py  # noqa: F401  (before `look` starts a process that needs it, too)
+
     from nnprune.keras_io.scan import look
 
     file = look(model, trust=trust)

@@ -18,12 +18,12 @@ from nnprune.keras_io.opened import OpenedModel
 from nnprune.metrics.classification import Proportion
 from nnprune.options import Method
 from nnprune.representatives import Representatives
-from nnprune.supervision import Supervisor
 from nnprune.synthetic.sources import DEFAULT, Source
 from nnprune.trace import Epoch, Merge
 
 if TYPE_CHECKING:
     from nnprune.keras_io.input_box import InputBox
+    from nnprune.supervision import Supervisor
 
 __all__ = ["Fraction", "Job", "Run", "Watchers"]
 

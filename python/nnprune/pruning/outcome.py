@@ -13,9 +13,7 @@ from nnprune import _core
 from nnprune.compensation import Polish
 from nnprune.compensation_trace import PolishTrace, SyntheticAgreement
 from nnprune.keras_io.opened import open_model, smaller_model
-from nnprune.polishing import polish_model
 from nnprune.pruning.job import Fraction, Job, Run, Watchers
-from nnprune.pruning.lessons import lessons_for
 from nnprune.pruning.restarts import Best
 from nnprune.result import LayerChange, PruningResult, Size, Source
 
@@ -126,6 +124,9 @@ def _agrees_too_little(job: Job, model: keras.Model) -> bool:
 
 
 def _polished(job: Job, model: object, seed: int, polish: Polish, *, progress: bool) -> PolishTrace:
+    from nnprune.polishing import polish_model
+    from nnprune.pruning.lessons import lessons_for
+
     lessons = lessons_for(job, polish, seed)
     trace = polish_model(
         job.opened,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from numpy.typing import ArrayLike
 
-from nnprune.attacks.options import Attack
 from nnprune.compensation import (
     Compensation,
     Polish,
@@ -22,7 +21,6 @@ from nnprune.judge import JUDGED_SAMPLES, Judge, judgeable
 from nnprune.keras_io.input_box import InputBox
 from nnprune.keras_io.opened import OpenedModel, input_box_of, open_model
 from nnprune.options import Method
-from nnprune.polishing import check_polishable
 from nnprune.progress import counter
 from nnprune.pruning.checks import (
     bias_or_default,
@@ -37,11 +35,13 @@ from nnprune.pruning.outcome import Accounts, result_of
 from nnprune.pruning.restarts import best_of
 from nnprune.representatives import read_representatives
 from nnprune.result import PruningResult
-from nnprune.supervision import Floors, Supervision, Supervisor
 from nnprune.trace import Epoch
 
 if TYPE_CHECKING:
     import keras
+
+    from nnprune.attacks.options import Attack
+    from nnprune.supervision import Supervisor
 
 __all__ = ["prune"]
 
@@ -272,14 +272,16 @@ def prune(
             polish=polishing,
             watched={"evaluate": evaluate, "on_epoch": on_epoch},
         )
-    floors = Floors(
-        accuracy=stop_if_accuracy_below,
-        robust_accuracy=stop_if_robust_accuracy_below,
-        agreement=stop_if_agreement_below,
-    )
-    supervision = Supervision.asked_for(evaluate, attacks, floors)
+    floors = {
+        "accuracy": stop_if_accuracy_below,
+        "robust_accuracy": stop_if_robust_accuracy_below,
+        "agreement": stop_if_agreement_below,
+    }
+    watch = _watching(evaluate, attacks, floors)
     opened = open_model(model, trust=trust, without_keras=polishing is None)
     if polishing is not None:
+        from nnprune.polishing import check_polishable
+
         check_polishable(opened, polishing)
     layer_names = chosen_layers(opened.graph.network, layers, exclude)
     box = input_box_of(opened, input_bounds)
@@ -288,7 +290,7 @@ def prune(
         if representative_inputs is None
         else read_representatives(representative_inputs, opened, box)
     )
-    supervisor = None if supervision is None else Supervisor(supervision, opened, box)
+    supervisor = None if watch is None else watch(opened, box)
     asked = restarts > 1 or min_agreement is not None
     job = Job(
         opened=opened,
@@ -318,6 +320,20 @@ def prune(
         progress=progress,
     )
     return results if targets is not None else results[0]
+
+
+def _watching(
+    evaluate: Any, attacks: Sequence[Attack] | None, floors: Mapping[str, float | None]
+) -> Callable[[OpenedModel, InputBox], Supervisor] | None:
+    """Check what a run is to be watched with; None, and nothing of it imported, if with nothing."""
+    if all(given is None for given in (evaluate, attacks, *floors.values())):
+        return None
+    from nnprune.supervision import Floors, Supervision, Supervisor
+
+    supervision = Supervision.asked_for(evaluate, attacks, Floors(**floors))
+    if supervision is None:
+        return None
+    return lambda opened, box: Supervisor(supervision, opened, box)
 
 
 def _judge(
