@@ -57,7 +57,7 @@ bench: .venv-test/.package  ## Measure speed, memory and accuracy (reads NNPRUNE
 	for script in benches/*.py; do echo "== $$script"; $(TEST)/python "$$script"; done
 
 .PHONY: instructions
-instructions: $(WHEEL)  ## Count the instructions of fixed work with valgrind, and compare with the record.
+instructions:  ## Count the instructions of fixed work with valgrind, and compare with the record.
 	$(PYTHON) benches/instructions.py --check
 
 .PHONY: paper

@@ -77,8 +77,16 @@ def regressions(found: Record, recorded: Record) -> list[str]:
 
 
 def build() -> Path:
-    """Build the workloads as the wheel is built, and return the program."""
-    command = ["cargo", "build", "--release", "--locked", "--package", "nnprune-workloads"]
+    """Build the workloads, and return the program."""
+    command = [
+        "cargo",
+        "build",
+        "--profile",
+        "counting",
+        "--locked",
+        "--package",
+        "nnprune-workloads",
+    ]
     command += ["--message-format", "json-render-diagnostics"]
     done = subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:

@@ -59,7 +59,7 @@ fn least_squares() -> Outcome<Pruning> {
     let network = chain(&[784, 300, 100, 10])?;
     let mut random = Random::from_seed(1);
     let inputs = Array2::from_shape_simple_fn((512, 784), || symmetric(&mut random).abs());
-    let feeds = Feeds::new(&network, vec![(network.inputs()[0], inputs)])?;
+    let feeds = Feeds::new(&network, vec![(network.inputs()[0], inputs.into())])?;
     let config = compensation::Config {
         layers: Vec::new(),
         targets: vec![0.5],
@@ -75,7 +75,7 @@ fn least_squares() -> Outcome<Pruning> {
         seed: 0,
     };
     let observer =
-        compensation::Observer { on_layer: &mut |_, _| {}, keeps_searching: &mut |_| true };
+        compensation::Observer { on_layer: &mut |_, _| true, keeps_searching: &mut |_| true };
     let (source, config) = (Source::Samples(&feeds), config.check()?);
     let found = compensate(&network, source, &config, &mut Poll::new(&mut never_stop()), observer)?;
     // A little of the merging pruning tells which kernels there are.

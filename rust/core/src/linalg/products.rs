@@ -8,25 +8,6 @@ use super::{PARALLEL_FROM, rows_per_task};
 /// Rows of the result of a matrix product in f32 that one task takes.
 const ROWS_PER_F32_TASK: usize = 128;
 
-/// Add `sign A B` to `target`; threads share out the rows of A.
-pub(crate) fn add_product(
-    mut target: ArrayViewMut2<'_, f64>,
-    a: ArrayView2<'_, f64>,
-    b: ArrayView2<'_, f64>,
-    sign: f64,
-) {
-    let task = |(mut target, rows): (ArrayViewMut2<'_, f64>, ArrayView2<'_, f64>)| {
-        ndarray::linalg::general_mat_mul(sign, &rows, &b, 1.0, &mut target);
-    };
-    let rows = a.axis_chunks_iter(Axis(0), rows_per_task(a.nrows()));
-    let targets = target.axis_chunks_iter_mut(Axis(0), rows_per_task(a.nrows()));
-    if a.len() * b.ncols() < PARALLEL_FROM {
-        targets.zip(rows).for_each(task);
-    } else {
-        targets.into_par_iter().zip(rows.into_par_iter()).for_each(task);
-    }
-}
-
 /// `A B`; threads share out the rows of A.
 pub(crate) fn parallel_product(a: &Array2<f64>, b: &Array2<f64>) -> Array2<f64> {
     if a.len() * b.ncols() < PARALLEL_FROM {
