@@ -232,8 +232,8 @@ class _Painter:
         passes = ascent.steps + 1 if ascent.vary_steps else 2 * ascent.steps
         if len(starts[0]) * passes * macs >= _DEAR:
             self.remarks.append(
-                f"{len(starts[0])} inputs were found by up to {ascent.steps} gradient steps "
-                f"through {macs:.2g} multiplications: fewer of them, or another source than "
+                f"{len(starts[0])} inputs were found by up to {ascent.steps} gradient steps over "
+                f"{macs:.2g} multiplications: fewer inputs, or another source than "
                 "'gradient', take less time"
             )
         if not _engine_reaches_logits(self.scene.network):

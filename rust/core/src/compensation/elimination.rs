@@ -80,8 +80,9 @@ impl Downdated {
         let (mut left, mut right) =
             (self.column(&self.inverse, unit), self.column(&self.weights, unit));
         self.make_pending(unit, &mut left, &mut right);
-        left.iter_mut().for_each(|element| *element /= root);
-        right.iter_mut().for_each(|element| *element /= root);
+        for element in left.iter_mut().chain(&mut right) {
+            *element /= root;
+        }
         let half = 0.5 * right[unit] / root;
         for (at, (&l, y)) in left.iter().zip(&mut right).enumerate() {
             *y -= half * l;
@@ -215,7 +216,9 @@ pub(super) fn eliminate(
         }
         states.iter_mut().try_for_each(|state| state.settle(poll))?;
         if open.len() <= numbers.len() - numbers.len() / SHARE_GONE {
-            states.iter_mut().for_each(|state| state.draw_together(&open));
+            for state in &mut states {
+                state.draw_together(&open);
+            }
             numbers = open.into_iter().map(|unit| numbers[unit]).collect();
             open = (0..numbers.len()).collect();
         }

@@ -8,6 +8,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
 use rayon::prelude::*;
 
 use crate::error::{Poll, Result};
+use crate::linalg::multiply_add;
 
 /// Most rows of a tile: many, so that what they are multiplied with is packed seldom.
 const ROWS: usize = 256;
@@ -49,13 +50,14 @@ struct Tile<'a> {
 impl Tile<'_> {
     fn add(&mut self, sign: f64) {
         if !self.is_lower {
-            ndarray::linalg::general_mat_mul(sign, &self.a, &self.b, 1.0, &mut self.target);
+            multiply_add(self.target.view_mut(), self.a, self.b, sign);
             return;
         }
-        let product = self.a.dot(&self.b);
+        let mut product = Array2::zeros(self.target.raw_dim());
+        multiply_add(product.view_mut(), self.a, self.b, sign);
         for (row, values) in product.rows().into_iter().enumerate() {
-            for (column, &value) in values.iter().enumerate().take(row + 1) {
-                self.target[[row, column]] += sign * value;
+            for (column, value) in values.iter().enumerate().take(row + 1) {
+                self.target[[row, column]] += value;
             }
         }
     }
@@ -151,7 +153,9 @@ fn run(mut tiles: Vec<Tile<'_>>, sign: f64, poll: &mut Poll<'_>) -> Result<()> {
     let (all, largest) =
         tiles.iter().map(work).fold((0, 1), |(all, most), work| (all + work, work.max(most)));
     if all < PARALLEL_FROM {
-        tiles.iter_mut().for_each(|tile| tile.add(sign));
+        for tile in &mut tiles {
+            tile.add(sign);
+        }
         return Ok(());
     }
     let each = (MULTIPLICATIONS_PER_POLL / largest).max(2);

@@ -8,6 +8,16 @@ use super::{PARALLEL_FROM, rows_per_task};
 /// Rows of the result of a matrix product in f32 that one task takes.
 const ROWS_PER_F32_TASK: usize = 128;
 
+/// Add `sign A B` to `target`, on this thread: for products that are shared out in tiles.
+pub(crate) fn multiply_add(
+    mut target: ArrayViewMut2<'_, f64>,
+    a: ArrayView2<'_, f64>,
+    b: ArrayView2<'_, f64>,
+    sign: f64,
+) {
+    ndarray::linalg::general_mat_mul(sign, &a, &b, 1.0, &mut target);
+}
+
 /// `A B`; threads share out the rows of A.
 pub(crate) fn parallel_product(a: &Array2<f64>, b: &Array2<f64>) -> Array2<f64> {
     if a.len() * b.ncols() < PARALLEL_FROM {
