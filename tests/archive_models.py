@@ -105,8 +105,8 @@ def listed_ends() -> keras.Model:
 
 def called_for_inference() -> keras.Model:
     source = keras.Input((4,), name="source")
-    hidden = layers.BatchNormalization()(dense(8, "hidden")(source), training=False)
-    return keras.Model(source, layers.Dense(2)(layers.Dropout(0.2)(hidden, training=False)))
+    hidden = layers.Dropout(0.2)(dense(8, "hidden")(source), training=False)
+    return keras.Model(source, layers.Dense(2)(layers.Softmax()(hidden)))
 
 
 def _compiled(*, trained: bool = False, **settings: Any) -> keras.Model:
@@ -203,6 +203,13 @@ def _of_two_losses() -> keras.Model:
     return model
 
 
+def _normalized_for_inference() -> keras.Model:
+    """Keras writes an argument of this call only after it has read the model."""
+    source = keras.Input((4,), name="source")
+    hidden = layers.BatchNormalization()(dense(8, "hidden")(source), training=False)
+    return keras.Model(source, layers.Dense(2)(hidden))
+
+
 def _of_fixed_batch() -> keras.Model:
     return keras.Sequential([keras.Input(batch_shape=(3, 5)), dense(6, "hidden"), layers.Dense(2)])
 
@@ -213,6 +220,7 @@ OTHER: dict[str, Build] = {
     "learning rate schedule": _scheduled,
     "a loss for each output": _of_two_losses,
     "fixed number of samples": _of_fixed_batch,
+    "normalization called for inference": _normalized_for_inference,
     "constraint": lambda: _stack(dense(6, "h", kernel_constraint="non_neg"), layers.Dense(2)),
     "L1": lambda: _stack(dense(6, "h", kernel_regularizer="l1"), layers.Dense(2)),
     "activity": lambda: _stack(dense(6, "h", activity_regularizer="l2"), layers.Dense(2)),

@@ -9,7 +9,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,7 @@ def test_a_model_without_its_optimizer_has_a_new_one(tmp_path: Path) -> None:
     path = repacked(
         DIGITS, tmp_path / "changed.keras", weights=lambda stored: stored.__delitem__("optimizer")
     )
-    assert_rewritten_alike(path, tmp_path)
+    assert rewritten_differences(path, tmp_path) == []
 
 
 def test_a_file_that_changes_meanwhile_is_not_read(tmp_path: Path) -> None:
@@ -186,38 +186,48 @@ def test_a_file_that_changes_meanwhile_is_not_read(tmp_path: Path) -> None:
 
 
 # Every entry of a configuration in turn becomes each of these.
-_VALUES: tuple[Any, ...] = (
-    None, True, False, 0, 1, 2, -1, 0.5, 1.5, -0.5, "other", "same", "relu", [], [2, 2], {},
-)  # fmt: skip
+_VALUES: tuple[Any, ...] = (None, True, False, 0, 2, -1, 0.5, 1.5, "other", "same", [2, 2])
 
 
-def variants(config: dict[str, Any]) -> Iterator[str]:
-    """Change, leave out or add one entry after the other in a configuration, and undo it.
+@dataclass(frozen=True)
+class Change:
+    """Another value for one entry of a configuration; `_GONE` leaves it out."""
+
+    where: str
+    place: tuple[Any, ...]
+    value: Any
+
+    def made(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Return the configuration with this change."""
+        changed = copy.deepcopy(config)
+        owner = _at(changed, self.place[:-1])
+        if self.value is _GONE:
+            del owner[self.place[-1]]
+        else:
+            owner[self.place[-1]] = self.value
+        return changed
+
+
+_GONE = object()
+
+
+def changes(config: dict[str, Any]) -> Iterator[list[Change]]:
+    """Give for one entry after the other what else might stand there, in any file.
 
     What all layers of a class have in common, or all layers, is changed in one of them only.
     """
     seen = set()
-    for place in list(_places(config, ())):
+    for place in _places(config, ()):
         where = _in_general(config, place)
         if where in seen:
             continue
         seen.add(where)
-        owner, key = _at(config, place[:-1]), place[-1]
-        old = owner[key]
-        for value in _VALUES:
-            if type(old) is not type(value) or old != value:
-                owner[key] = value
-                yield f"{where} = {value!r}"
-        owner[key] = old
+        old = _at(config, place)
+        values = [one for one in _VALUES if type(one) is not type(old) or one != old]
+        found = [Change(where, place, value) for value in (*values, _GONE)]
         if isinstance(old, dict):
-            old["more"] = None
-            yield f"{where}/more"
-            del old["more"]
-        before = copy.copy(owner)
-        del owner[key]
-        yield f"no {where}"
-        owner.clear()
-        owner.update(before) if isinstance(owner, dict) else owner.extend(before)
+            found.append(Change(f"{where}/more", (*place, "more"), None))
+        yield found
 
 
 def _places(value: Any, place: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
@@ -262,7 +272,7 @@ def read_without_keras(file: ModelFile, changed: Path, config: dict[str, Any]) -
     return False
 
 
-def assert_rewritten_alike(path: Path, folder: Path) -> None:
+def rewritten_differences(path: Path, folder: Path) -> list[str]:
     """Write a file again, that the package must read, and compare with what Keras writes."""
     own = opened(path)
     assert own.archived is not None
@@ -270,7 +280,7 @@ def assert_rewritten_alike(path: Path, folder: Path) -> None:
     files = [folder / "own.keras", folder / "keras.keras"]
     for one, file in zip((own, by_keras), files, strict=True):
         save_model(smaller_model(one, own.graph.network, {}).model, file, overwrite=True)
-    assert differences(*files) == []
+    return differences(*files)
 
 
 def everything() -> keras.Model:
@@ -278,10 +288,11 @@ def everything() -> keras.Model:
     layers = keras.layers
     source, other = keras.Input((6, 4), name="source"), keras.Input((3,), name="other")
     hidden = layers.Conv1D(3, 2, name="conv")(layers.ZeroPadding1D(1)(source))
-    hidden = layers.BatchNormalization()(hidden, training=False)
-    hidden = layers.MaxPooling1D(2)(layers.LeakyReLU(0.1)(hidden))
-    hidden = layers.Reshape((9,))(layers.Flatten()(hidden))
-    joined = layers.Concatenate()([hidden, layers.Dropout(0.1)(layers.Dense(2)(other))])
+    hidden = layers.BatchNormalization()(hidden)
+    hidden = layers.Flatten()(layers.MaxPooling1D(2)(hidden))
+    joined = layers.Concatenate()(
+        [hidden, layers.Dropout(0.1)(layers.Dense(2)(other), training=False)]
+    )
     joined = layers.LayerNormalization()(layers.Dense(4, kernel_regularizer="l2")(joined))
     model = keras.Model([source, other], layers.Dense(2, activation="softmax")(joined))
     model.compile("sgd", keras.losses.CategoricalCrossentropy(), metrics=["accuracy"])
@@ -299,13 +310,21 @@ def test_every_other_entry_is_either_left_to_keras_or_written_alike(
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
     assert is_plain_model(config)
-    file, changed, failures, count = look(path), tmp_path / "changed.keras", [], 0
-    for what in variants(config):
-        if read_without_keras(file, changed, config):
-            count += 1
-            try:
-                assert_rewritten_alike(changed, tmp_path)
-            except (AssertionError, nnprune.errors.NnpruneError) as error:
-                failures.append(f"{what}: {error}")
-    assert failures == []
-    assert count > 20  # else there was nothing to see
+    file, changed = look(path), tmp_path / "changed.keras"
+    accepted = [
+        [one for one in each if read_without_keras(file, changed, one.made(config))]
+        for each in changes(config)
+    ]
+    assert sum(map(len, accepted)) > 20  # else there is nothing to see
+    for number in range(max(map(len, accepted))):
+        # As many changes at once as go together: Keras takes its time for every model.
+        several, made = config, []
+        for each in accepted:
+            for one in each[number : number + 1]:
+                # What it changes may have gone with another change.
+                with contextlib.suppress(LookupError, TypeError):
+                    if read_without_keras(file, changed, one.made(several)):
+                        several = one.made(several)
+                        made.append(f"{one.where} = {one.value!r}")
+        repacked(path, changed, config=several)
+        assert rewritten_differences(changed, tmp_path) == [], made

@@ -126,29 +126,52 @@ def _is_graph_layer(layer: Any) -> bool:
         return False
     if layer["class_name"] == "InputLayer":
         return nodes == []
-    return len(nodes) == 1 and _is_node(nodes[0], many=layer["class_name"] in _READ_MANY)
+    if len(nodes) != 1 or not _is_node(nodes[0], layer["class_name"]):
+        return False
+    return layer["class_name"] != "Concatenate" or _has_its_axis(layer)
 
 
 _READ_MANY = frozenset({"Add", "Concatenate"})
 
+# Keras writes the arguments of their calls, given or not; and the mode, where it was given.
+_TAKE_A_MASK = frozenset({"BatchNormalization", "GlobalAveragePooling1D", "Softmax"})
+_HAVE_A_MODE = frozenset(
+    {
+        "AlphaDropout",
+        "BatchNormalization",
+        "Dropout",
+        "GaussianDropout",
+        "GaussianNoise",
+        "SpatialDropout1D",
+        "SpatialDropout2D",
+        "SpatialDropout3D",
+    }
+)
 
-def _is_node(node: Any, *, many: bool) -> bool:
+
+def _has_its_axis(layer: Layer) -> bool:
+    """Whether the axis of a Concatenate layer is there, and not that of the samples."""
+    ranks = {len(tensor["config"]["shape"]) for tensor in tensors_read(layer)}
+    axis = layer["config"]["axis"]
+    return all(-rank < axis < rank and axis != 0 for rank in ranks)
+
+
+def _is_node(node: Any, kind: str) -> bool:
+    """Whether a layer of this class is called as Keras writes a call."""
     if not isinstance(node, dict) or node.keys() != {"args", "kwargs"}:
         return False
     options, arguments = node["kwargs"], node["args"]
-    if not isinstance(options, dict) or not options.keys() <= _OPTIONS.keys():
-        return False
-    if not all(_OPTIONS[key](value) for key, value in options.items()):
+    expected = {"mask": constant(None)} if kind in _TAKE_A_MASK else {}
+    if kind in _HAVE_A_MODE and isinstance(options, dict) and "training" in options:
+        expected["training"] = off
+    if not matches(options, expected):
         return False
     if not isinstance(arguments, list) or len(arguments) != 1:
         return False
     [read] = arguments
-    if many:
+    if kind in _READ_MANY:
         return isinstance(read, list) and len(read) > 1 and all(map(_is_tensor, read))
     return _is_tensor(read)
-
-
-_OPTIONS = {"mask": constant(None), "training": off}
 
 
 def _is_tensor(value: Any) -> bool:
