@@ -103,9 +103,10 @@ def listed_ends() -> keras.Model:
     return keras.Model([source], [layers.Dense(2)(dense(8, "hidden")(source))])
 
 
-def called_for_inference() -> keras.Model:
+def with_arguments_of_calls() -> keras.Model:
     source = keras.Input((4,), name="source")
     hidden = layers.Dropout(0.2)(dense(8, "hidden")(source), training=False)
+    hidden = layers.GaussianNoise(0.1)(layers.BatchNormalization()(hidden))
     return keras.Model(source, layers.Dense(2)(layers.Softmax()(hidden)))
 
 
@@ -168,7 +169,7 @@ PLAIN: dict[str, Build] = {
         scaled_units,
         in_another_order,
         listed_ends,
-        called_for_inference,
+        with_arguments_of_calls,
         trained_adam,
         trained_sgd,
         compiled_for_graphics,

@@ -133,12 +133,11 @@ def _is_graph_layer(layer: Any) -> bool:
 
 _READ_MANY = frozenset({"Add", "Concatenate"})
 
-# Keras writes the arguments of their calls, given or not; and the mode, where it was given.
+# Keras writes these arguments of their calls whether they were given or not.
 _TAKE_A_MASK = frozenset({"BatchNormalization", "GlobalAveragePooling1D", "Softmax"})
 _HAVE_A_MODE = frozenset(
     {
         "AlphaDropout",
-        "BatchNormalization",
         "Dropout",
         "GaussianDropout",
         "GaussianNoise",
@@ -162,7 +161,7 @@ def _is_node(node: Any, kind: str) -> bool:
         return False
     options, arguments = node["kwargs"], node["args"]
     expected = {"mask": constant(None)} if kind in _TAKE_A_MASK else {}
-    if kind in _HAVE_A_MODE and isinstance(options, dict) and "training" in options:
+    if kind in _HAVE_A_MODE:
         expected["training"] = off
     if not matches(options, expected):
         return False
