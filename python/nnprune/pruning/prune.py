@@ -33,6 +33,7 @@ from nnprune.pruning.job import Job, Watchers
 from nnprune.pruning.layers import chosen_layers, units_to_remove
 from nnprune.pruning.outcome import Accounts, result_of
 from nnprune.pruning.restarts import best_of
+from nnprune.pruning.watch import supervision_asked_for
 from nnprune.representatives import read_representatives
 from nnprune.result import PruningResult
 from nnprune.trace import Epoch
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     import keras
 
     from nnprune.attacks.options import Attack
-    from nnprune.supervision import Supervisor
 
 __all__ = ["prune"]
 
@@ -277,7 +277,7 @@ def prune(
         "robust_accuracy": stop_if_robust_accuracy_below,
         "agreement": stop_if_agreement_below,
     }
-    watch = _watching(evaluate, attacks, floors)
+    watch = supervision_asked_for(evaluate, attacks, floors)
     opened = open_model(model, trust=trust, without_keras=polishing is None)
     if polishing is not None:
         from nnprune.polishing import check_polishable
@@ -320,20 +320,6 @@ def prune(
         progress=progress,
     )
     return results if targets is not None else results[0]
-
-
-def _watching(
-    evaluate: Any, attacks: Sequence[Attack] | None, floors: Mapping[str, float | None]
-) -> Callable[[OpenedModel, InputBox], Supervisor] | None:
-    """Check what a run is to be watched with; None, and nothing of it imported, if with nothing."""
-    if all(given is None for given in (evaluate, attacks, *floors.values())):
-        return None
-    from nnprune.supervision import Floors, Supervision, Supervisor
-
-    supervision = Supervision.asked_for(evaluate, attacks, Floors(**floors))
-    if supervision is None:
-        return None
-    return lambda opened, box: Supervisor(supervision, opened, box)
 
 
 def _judge(

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnprune import _core
 from nnprune.pruning.job import Job, Watchers
 from nnprune.trace import Epoch
 
-__all__ = ["Watch"]
+if TYPE_CHECKING:
+    from nnprune.attacks.options import Attack
+    from nnprune.keras_io.input_box import InputBox
+    from nnprune.keras_io.opened import OpenedModel
+    from nnprune.supervision import Supervisor
+
+__all__ = ["Watch", "supervision_asked_for"]
 
 
 class Watch:
@@ -60,3 +67,25 @@ class Watch:
             broken = supervisor.broken_floor(epoch)
             self.stopped_by = self.stopped_by if broken is None else f"{broken}_floor"
         return epoch
+
+
+def supervision_asked_for(
+    evaluate: Any, attacks: Sequence[Attack] | None, floors: Mapping[str, float | None]
+) -> Callable[[OpenedModel, InputBox], Supervisor] | None:
+    """Check what a run is to be measured with; what does that is imported only where needed.
+
+    Raises
+    ------
+    ConfigError
+        There are attacks or floors without data, or a floor for robustness without attacks.
+    DataError
+        The data cannot be read.
+    """
+    if all(given is None for given in (evaluate, attacks, *floors.values())):
+        return None
+    from nnprune.supervision import Floors, Supervision, Supervisor
+
+    supervision = Supervision.asked_for(evaluate, attacks, Floors(**floors))
+    if supervision is None:
+        return None
+    return lambda opened, box: Supervisor(supervision, opened, box)
