@@ -53,10 +53,14 @@ def plain(result: nnprune.PruningResult) -> dict[str, Any]:
 
 
 def test_least_squares_keeps_more_accuracy_than_the_paper_and_scaling(digits: Any) -> None:
-    reached = {
-        rule: accuracy(nnprune.prune(DIGITS, target=0.6, compensation=rule).model, digits)
-        for rule in ("sum", "scaled", "least_squares")
-    }
+    # Annealing is led by chance: one seed alone may do as well.
+    def mean(rule: str) -> float:
+        runs = (
+            nnprune.prune(DIGITS, target=0.6, compensation=rule, seed=seed) for seed in range(3)
+        )
+        return float(np.mean([accuracy(run.model, digits) for run in runs]))
+
+    reached = {rule: mean(rule) for rule in ("sum", "scaled", "least_squares")}
     assert reached["least_squares"] > max(reached["sum"], reached["scaled"]) + 0.05
 
 
