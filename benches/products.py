@@ -12,7 +12,8 @@ those of the best of several rounds:
 Engines: `ndarray` (matrixmultiply, one thread), `faer` and `gemm` for the whole product,
 `faer-lower` for the lower triangle, `faer-lower:B` with W in f32 widened by blocks of B rows, and
 `tasks:KERNEL:R:B`, the scheme of the engine's `linalg`: W widened by blocks of B rows, R rows of
-the result a task, each task one product on one thread. "same bytes" tells whether one thread and
+the result a task, each task one product on one thread; the engine's own is `tasks:ndarray:256:512`,
+with fewer rows for fewer than 4096 units, down to 64. "same bytes" tells whether one thread and
 two gave the same result to the last bit.
 """
 
@@ -45,6 +46,7 @@ LARGEST = SHAPES[0]
 ENGINES = (
     "ndarray",
     "tasks:ndarray:64:256",
+    "tasks:ndarray:256:512",
     "faer",
     "faer-lower",
     "faer-lower:512",

@@ -62,6 +62,11 @@ def test_other_versions_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not chosen()
 
 
+def test_a_home_that_nobody_has_is_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", "~nobody-of-this-name/keras")
+    assert chosen()  # as for Keras: there are no settings at that place
+
+
 def test_keras_does_it_where_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert keras.__version__
@@ -139,6 +144,14 @@ def _replace(name: str, value: Any) -> Callable[[h5py.File], None]:
     return change
 
 
+def _emptied(name: str) -> Callable[[h5py.File], None]:
+    def change(stored: h5py.File) -> None:
+        del stored[name]
+        stored.create_group(name)
+
+    return change
+
+
 STORED: dict[str, Callable[[h5py.File], None]] = {
     "a weight too many": lambda stored: stored.create_dataset("layers/dense/vars/2", data=[1.0]),
     "a group too many": lambda stored: stored.create_group("layers/dense_9"),
@@ -155,6 +168,13 @@ STORED: dict[str, Callable[[h5py.File], None]] = {
     "an attribute": lambda stored: stored["layers/dense/vars/0"].attrs.update(dtype="bfloat16"),
     "another learning rate": _replace("optimizer/vars/1", np.float32(0.5)),
     "no learning rate": lambda stored: stored.__delitem__("optimizer/vars/1"),
+    "a data set where weights are": _replace("layers/dense/vars", np.zeros(3, np.float32)),
+    "a data set where a layer is": _replace("layers/dense", np.zeros(3, np.float32)),
+    "a data set where the optimizer is": _replace("optimizer", np.zeros(3, np.float32)),
+    "a data set where its variables are": _replace("optimizer/vars", np.zeros(3, np.float32)),
+    "a group where the learning rate is": _emptied("optimizer/vars/1"),
+    "a group where a weight is": _emptied("layers/dense/vars/1"),
+    "weights of the model itself": lambda stored: stored.create_dataset("vars/0", data=[1.0]),
     "more of the optimizer": lambda stored: stored.create_group("optimizer/inner"),
 }
 

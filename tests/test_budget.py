@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 from keras import layers, ops
-from nnprune import cli, errors, gradients
+from nnprune import _core, cli, errors, gradients
+from nnprune.options import Greedy, method_to_dict
 from nnprune.report.render import load_schema
 from numpy.typing import NDArray
 
@@ -160,6 +161,38 @@ def test_lossless_removes_what_is_planted_and_nothing_else() -> None:
     assert "by the rounding of merged weights" in result.summary()
     validator = Draft202012Validator(load_schema())
     assert validator.evolve(schema=load_schema()["$defs"]["pruning"]).is_valid(report)
+
+
+def test_lossless_merges_units_whose_normalisation_leaves_nothing_of_their_inputs() -> None:
+    """Their kernels differ, but a gamma of 0 makes the same constant of both."""
+    random = np.random.default_rng(0)
+    builder = _core.NetworkBuilder()
+    builder.input("x", [3])
+    builder.dense("hidden", "x", random.standard_normal((3, 4)).astype(np.float32))
+    builder.batch_normalization(
+        "norm",
+        "hidden",
+        mean=np.zeros(4, np.float32),
+        variance=np.ones(4, np.float32),
+        epsilon=1e-3,
+        gamma=np.array([0.0, 0.0, 1.0, 1.0], np.float32),
+        beta=np.array([0.3, 0.3, 0.1, 0.2], np.float32),
+    )
+    builder.activation("active", "norm", "relu")
+    builder.dense("out", "active", random.standard_normal((4, 2)).astype(np.float32))
+    pruning = _core.prune(
+        builder.build(["out"]),
+        [np.zeros(3)],
+        [np.ones(3)],
+        layers=[],
+        target=0.5,
+        step=1.0,
+        method=method_to_dict(Greedy()),
+        outgoing="l2",
+        seed=0,
+        lossless=True,
+    )
+    assert [(merge["nominee"], merge["delegate"]) for merge in pruning.merges] == [(0, 1)]
 
 
 def test_lossless_leaves_a_model_without_such_units_alone() -> None:

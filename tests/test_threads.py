@@ -221,7 +221,7 @@ def work():
 
 REFUSED = """
 import sys, nnprune
-for count in (0, -1, "many", 1.5, True, 10**6):
+for count in (0, -1, "many", 1.5, True, 10**6, 2**64):
     try:
         nnprune.set_threads(count)
     except nnprune.errors.ConfigError as error:
@@ -231,11 +231,55 @@ for count in (0, -1, "many", 1.5, True, 10**6):
 
 def test_wrong_numbers_of_threads_are_refused(tmp_path: Path) -> None:
     lines = told(REFUSED, tmp_path)
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert all(line.startswith("threads: expected an integer from 1 ") for line in lines)
     assert [line.rsplit(" ", 1)[1] for line in lines] == [
-        "0", "-1", "'many'", "1.5", "True", "1000000"
+        "0", "-1", "'many'", "1.5", "True", "1000000", str(2**64)
     ]  # fmt: skip
+
+
+CERTIFIED = """
+import numpy as np
+from nnprune import _core
+def network(kernel, after):
+    builder = _core.NetworkBuilder()
+    builder.input("x", [3])
+    builder.dense("h", "x", kernel)
+    builder.activation("a", "h", "relu")
+    builder.dense("out", "a", after)
+    return builder.build(["out"])
+kernel, after = np.ones((3, 4), np.float32), np.ones((4, 2), np.float32)
+merged = np.array([[2.0, 2.0], [1.0, 1.0], [1.0, 1.0]], np.float32)
+found = getattr(_core, CALL)(
+    network(kernel, after), network(kernel[:, 1:], merged), [np.zeros(3)], [np.ones(3)],
+    [("h", 0, 1)],
+)
+print(bool(np.all(found["upper"] < 1e-3)))
+"""
+
+
+@pytest.mark.parametrize("call", ["certify", "verify"])
+def test_certificates_may_be_the_first_work_of_a_process(call: str, tmp_path: Path) -> None:
+    assert told(f"CALL = {call!r}{CERTIFIED}", tmp_path) == ["True"]
+
+
+FORKED = """
+import os, signal
+work()
+if os.fork() == 0:
+    signal.alarm(60)
+    try:
+        work()
+    except nnprune.errors.ConfigError as error:
+        print("spawn" in str(error), flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_copy_of_a_process_that_has_threads_is_told_so(tmp_path: Path) -> None:
+    assert told(f"{ENGINE}import nnprune{FORKED}", tmp_path) == ["True"]
 
 
 ASKED = """

@@ -18,6 +18,8 @@ VARIABLES = ("RAYON_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THRE
 # Those of PyTorch and of NumPy's matrix products, read when they are imported.
 _MATRICES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
+# Far more than there are cores to run them; the core has the same limit.
+_MOST = 4096
 _asked: int | None = None
 
 
@@ -39,8 +41,9 @@ def set_threads(count: int) -> None:
         It is no such number, or the threads are there already and are not so many.
     """
     global _asked
-    if isinstance(count, bool) or not hasattr(count, "__index__") or int(count) < 1:
-        raise ConfigError(f"threads: expected an integer from 1 on, got {count!r}")
+    whole = hasattr(count, "__index__") and not isinstance(count, bool)
+    if not whole or not 1 <= int(count) <= _MOST:
+        raise ConfigError(f"threads: expected an integer from 1 to {_MOST}, got {count!r}")
     _core.set_threads(int(count))
     _asked = int(count)
 

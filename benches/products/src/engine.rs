@@ -123,7 +123,10 @@ fn add_by_tasks<T: Element>(
     };
     let targets = gram.axis_chunks_iter_mut(Axis(0), rows);
     if threads > 1 {
-        targets.into_par_iter().enumerate().for_each(task);
+        // The longest rows first, as the engine does it.
+        let mut targets: Vec<_> = targets.enumerate().collect();
+        targets.reverse();
+        targets.into_par_iter().with_max_len(1).for_each(task);
     } else {
         targets.enumerate().for_each(task);
     }

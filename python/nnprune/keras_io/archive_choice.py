@@ -75,8 +75,8 @@ def _has_usual_settings() -> bool:
 
 
 def _settings_folder() -> Path:
-    """Find the folder that Keras takes for its own."""
+    """Find the folder that Keras takes for its own, by the same function: it never fails."""
     if "KERAS_HOME" in os.environ:
-        return Path(os.environ["KERAS_HOME"]).expanduser()
-    home = Path("~").expanduser()
+        return Path(os.path.expanduser(os.environ["KERAS_HOME"]))
+    home = Path(os.path.expanduser("~"))
     return (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"

@@ -59,7 +59,8 @@ def learning_rate(settings: Mapping[str, Any]) -> float:
 
 def _float32(value: Any) -> bool:
     """Accept what a variable of the optimizer holds without rounding."""
-    return number(value) and float(np.float32(value)) == value
+    with np.errstate(over="ignore"):
+        return number(value) and float(np.float32(value)) == value
 
 
 _FRACTION = within(0.0, 1.0)
@@ -79,7 +80,7 @@ _EVERY_OPTIMIZER: dict[str, Check] = {
 _MOMENTS: dict[str, Check] = {"beta_1": _FRACTION, "beta_2": _FRACTION, "epsilon": at_least(0.0)}
 _OPTIMIZERS: dict[str, dict[str, Check]] = {
     "Adam": _MOMENTS | {"amsgrad": flag},
-    "AdamW": _MOMENTS | {"amsgrad": flag},
+    "AdamW": _MOMENTS | {"amsgrad": flag, "weight_decay": at_least(0.0)},
     "Adamax": _MOMENTS,
     "Nadam": _MOMENTS,
     "RMSprop": {

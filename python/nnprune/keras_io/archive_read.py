@@ -171,7 +171,9 @@ def read_archived_model(file: ModelFile) -> ArchivedModel | None:
 
 def _stored_model(described: Mapping[str, Any], stored: h5py.File) -> ArchivedModel | None:
     """Read the weights; None unless the file holds what is expected and nothing else."""
-    if not stored.keys() <= {"layers", "optimizer", "vars"} or "layers" not in stored:
+    if not stored.keys() <= {"layers", "optimizer", "vars"} or _entries(stored, "layers") is None:
+        return None
+    if "vars" in stored and _entries(stored, "vars") != set():
         return None
     layers = []
     groups = _groups(described)
@@ -189,21 +191,30 @@ def _stored_model(described: Mapping[str, Any], stored: h5py.File) -> ArchivedMo
 def _weights(layer: Mapping[str, Any], stored: h5py.File, group: str) -> dict[str, Array] | None:
     """Read a layer's weights; None unless they are float32, and as many as there should be."""
     names = LAYERS[layer["class_name"]].weights(layer["config"])
-    if group not in stored or stored[group].keys() != {"vars"}:
+    numbers = [str(number) for number in range(len(names))]
+    if _entries(stored, group) != {"vars"} or _entries(stored, f"{group}/vars") != set(numbers):
         return None
-    held = stored[group]["vars"]
-    if held.keys() != {str(number) for number in range(len(names))}:
-        return None
-    datasets = [held[str(number)] for number in range(len(names))]
+    datasets = [stored[f"{group}/vars/{number}"] for number in numbers]
     if any(not _is_float32(dataset) for dataset in datasets):
         return None
     return {name: dataset[()] for name, dataset in zip(names, datasets, strict=True)}
 
 
+def _entries(stored: h5py.File, place: str) -> set[str] | None:
+    """Name what a group holds; None where there is none, or something else."""
+    import h5py
+
+    item = stored.get(place)
+    return set(item.keys()) if isinstance(item, h5py.Group) else None
+
+
 def _is_float32(item: Any) -> bool:
     """Whether an object in the file is an array of float32, and nothing more is said of it."""
-    stored = getattr(item, "dtype", None) == np.dtype("<f4") and item.shape is not None
-    return stored and len(item.attrs) == 0
+    import h5py
+
+    if not isinstance(item, h5py.Dataset) or item.shape is None:
+        return False
+    return bool(item.dtype == np.dtype("<f4")) and len(item.attrs) == 0
 
 
 def _has_known_optimizer(described: Mapping[str, Any], stored: h5py.File) -> bool:
@@ -211,10 +222,12 @@ def _has_known_optimizer(described: Mapping[str, Any], stored: h5py.File) -> boo
     if "optimizer" not in stored:
         return True
     settings = described["compile_config"]
-    if not settings or stored["optimizer"].keys() != {"vars"}:
+    if not settings or _entries(stored, "optimizer") != {"vars"}:
         return False
-    rate = stored["optimizer/vars"].get("1")
-    if rate is None or rate.shape != () or not _is_float32(rate):
+    if "1" not in (_entries(stored, "optimizer/vars") or ()):
+        return False
+    rate = stored["optimizer/vars/1"]
+    if not _is_float32(rate) or rate.shape != ():
         return False
     return float(rate[()]) == learning_rate(settings)
 

@@ -149,7 +149,7 @@ def float32_policy(value: Any) -> bool:
 
 
 _float32 = plain_object("keras", "DTypePolicy", {"name": constant("float32")})
-_seed = either(nothing, lambda value: type(value) is int)
+_seed = either(nothing, lambda value: type(value) is int and 0 <= value < 2**31)
 _by_fans = {"seed": _seed, "input_axes": nothing, "output_axes": nothing}
 
 initializer = either(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
     import keras
 
 __all__ = ["LateModel", "Pending"]
+
+# Not of the instance, which may be pickled; loading one model asks for no other.
+_LOADING = threading.Lock()
 
 
 class Pending(ABC):
@@ -35,7 +39,10 @@ class LateModel:
             return self
         held = self.held(instance, self._name)
         if isinstance(held, Pending):
-            held = vars(instance)[self._name] = held.load()
+            with _LOADING:  # whoever asks meanwhile gets the same model
+                held = self.held(instance, self._name)
+                if isinstance(held, Pending):
+                    held = vars(instance)[self._name] = held.load()
         return held
 
     def __set__(self, instance: Any, value: Any) -> None:

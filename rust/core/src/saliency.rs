@@ -36,6 +36,9 @@ pub struct Candidate {
 /// Delegates by distance, the nearest first.
 type Nearest = Vec<(f64, usize)>;
 
+/// What a squared distance to a unit is made of.
+type SquareParts<'a> = ((&'a f64, &'a f64), ((&'a f64, &'a f64), &'a f64));
+
 /// The saliencies of one layer's units.
 #[derive(Debug, Clone)]
 pub struct Saliency {
@@ -269,14 +272,12 @@ impl Saliency {
         let row = self.gram.row(nominee);
         let products = row.to_slice().unwrap_or_default().iter().zip(&self.norms);
         let units = self.scale.iter().zip(&self.bias).zip(&self.largest);
-        type Parts<'a> = ((&'a f64, &'a f64), ((&'a f64, &'a f64), &'a f64));
-        let square = |((&product, &norm), ((&other, &b), &once)): Parts<'_>| {
+        let square = |((&product, &norm), ((&other, &b), &once)): SquareParts<'_>| {
             let norms = own + norm;
             let squared = norms - 2.0 * scale * other * product;
-            let certain = (squared > CANCELLATION * norms)
-                & (squared > DRIFT * (largest + other * other * once));
+            let lost = (CANCELLATION * norms).max(DRIFT * (largest + other * other * once));
             let total = squared + (bias - b) * (bias - b);
-            if certain { total } else { 0.0 }
+            if squared > lost { total } else { 0.0 }
         };
         products.zip(units).map(square).collect()
     }

@@ -227,8 +227,9 @@ impl Sensitivity {
         if !self.together {
             return moved;
         }
-        let share = moved.upper[0].max(-moved.lower[0]) / self.logits as f64;
-        (0..self.logits).map(|_| Interval::new(-share, share)).collect()
+        // One logit may move by all of it.
+        let most = moved.upper[0].max(-moved.lower[0]);
+        (0..self.logits).map(|_| Interval::new(-most, most)).collect()
     }
 }
 

@@ -21,7 +21,8 @@ pub(crate) fn operations(outputs: &Intervals) -> usize {
 /// `range` is the range of all of them, positive and finite.
 pub(crate) fn neighbours(outputs: &Intervals, range: f64, similarity: f64) -> Vec<usize> {
     let farthest = farthest_similar(range, similarity);
-    if outputs.len() < MANY {
+    // Where only what is all alike is similar every distance is at the border.
+    if outputs.len() < MANY || farthest == 0.0 {
         return (0..outputs.len()).map(|k| compared(outputs, k, farthest)).collect();
     }
     // Sums of two ends, and their differences, err by this much at most.
@@ -56,7 +57,7 @@ fn compared(outputs: &Intervals, k: usize, farthest: f64) -> usize {
         .zip(&outputs.upper)
         .map(|(&l, &u)| usize::from((lower - l).abs() + (upper - u).abs() <= farthest))
         .sum();
-    alike - 1
+    alike.saturating_sub(1)
 }
 
 /// Outputs by `p = l + u` and `q = l - u`: a distance is `max(|p - p'|, |q - q'|)`.

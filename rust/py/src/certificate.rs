@@ -30,9 +30,11 @@ pub(crate) fn certify<'py>(
     most_multiplications: f64,
 ) -> PyResult<Bound<'py, PyDict>> {
     let input_box = input_box(&original.0, &lower, &upper)?;
-    let pairing = Pairing::new(&original.0, &smaller.0, &named(merges)).map_err(to_py)?;
+    let merges = named(merges);
     let tightening = Tightening { mean_value, backward, most_multiplications };
-    let found = enter(py, |poll| pairing.certify(&input_box, tightening, poll))?;
+    let found = enter(py, |poll| {
+        Pairing::new(&original.0, &smaller.0, &merges)?.certify(&input_box, tightening, poll)
+    })?;
     let count = found.change.len();
     let (lower, upper) = ends(py, found.change, &[count])?;
     let margins: Bound<'py, PyArray2<f64>> = found.margins.into_pyarray(py);
@@ -59,9 +61,12 @@ pub(crate) fn verify<'py>(
     most_multiplications: f64,
 ) -> PyResult<Bound<'py, PyDict>> {
     let input_box = input_box(&original.0, &lower, &upper)?;
-    let pairing = Pairing::new(&original.0, &smaller.0, &named(merges)).map_err(to_py)?;
+    let merges = named(merges);
     let tightening = Tightening { mean_value, backward, most_multiplications };
-    let found = enter(py, |poll| recompute(&pairing, &input_box, tightening, poll))?;
+    let found = enter(py, |poll| {
+        let pairing = Pairing::new(&original.0, &smaller.0, &merges)?;
+        recompute(&pairing, &input_box, tightening, poll)
+    })?;
     let count = found.len();
     let (lower, upper) = ends(py, found, &[count])?;
     let dict = PyDict::new(py);

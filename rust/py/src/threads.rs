@@ -1,6 +1,7 @@
 //! How many threads the engine computes on: one pool for the process, made for its first work.
 
 use std::env::{self, VarError};
+use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 
@@ -17,9 +18,11 @@ struct Pool {
     asked: Option<usize>,
     /// How many threads there are, once there are any.
     made: Option<usize>,
+    /// The process that has them: a copy of it, made by a fork, has none.
+    process: u32,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { asked: None, made: None });
+static POOL: Mutex<Pool> = Mutex::new(Pool { asked: None, made: None, process: 0 });
 
 fn pool() -> MutexGuard<'static, Pool> {
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
@@ -58,7 +61,14 @@ pub(crate) fn threads() -> PyResult<usize> {
 pub(crate) fn start() -> PyResult<()> {
     let mut pool = pool();
     if pool.made.is_some() {
-        return Ok(());
+        if pool.process == process::id() {
+            return Ok(());
+        }
+        return Err(config(
+            "threads: this process was forked from one whose engine had begun to work, and has \
+             none of its threads; start it with the method 'spawn'"
+                .into(),
+        ));
     }
     let count = wanted(pool.asked)?;
     rayon::ThreadPoolBuilder::new()
@@ -69,6 +79,7 @@ pub(crate) fn start() -> PyResult<()> {
             config(format!("threads: {count} cannot be started ({problem}); ask for fewer"))
         })?;
     pool.made = Some(count);
+    pool.process = process::id();
     Ok(())
 }
 

@@ -11,6 +11,9 @@ use crate::forward::Values;
 use crate::gradient::Backward;
 use crate::network::{Network, NodeId, Op};
 
+/// Most logits of a head whose metric is a matrix: 64 million entries.
+const WIDEST_HEAD: usize = 8192;
+
 /// Rows of the Gram matrix that are computed at a time, as far as its diagonal.
 const ROWS: usize = 1024;
 
@@ -119,7 +122,8 @@ impl Way<'_> {
         }
         if self.heads.contains(&id) {
             let ends = self.needed_readers(id).is_empty();
-            return Ok(ends.then(|| less_mean(node.len())));
+            let narrow = node.len() <= WIDEST_HEAD;
+            return Ok((ends && narrow).then(|| less_mean(node.len())));
         }
         let Some(reader) = self.only_reader(id) else { return Ok(None) };
         let op = &self.network.node(reader).op;

@@ -5,6 +5,8 @@ mod known;
 mod pair;
 mod row;
 
+use ndarray::Array2;
+
 use crate::adjoint::Columns;
 use crate::bounds::linear::sparse_rows;
 use crate::bounds::{Bounds, linear_image};
@@ -14,7 +16,6 @@ use crate::interval::{Interval, Intervals};
 use crate::network::{Consumer, Group, Network, NodeId, Op};
 use crate::sensitivity::Sensitivity;
 use crate::tasks;
-use ndarray::Array2;
 
 pub(crate) use difference::difference_at;
 use difference::{Differences, propagate};
@@ -23,6 +24,8 @@ use pair::PairDifference;
 
 /// Changes of single elements carried to the logits between two polls.
 const CHANGES_PER_POLL: usize = 4096;
+/// Multiplications for columns of the Jacobian between two polls.
+const PRODUCTS_PER_POLL: usize = 1 << 30;
 
 /// A nominee and its delegate, by their unit numbers in the original layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -127,7 +130,11 @@ pub fn candidates(
     let mut impacts = Vec::with_capacity(pairs.len());
     let positions = per_consumer.iter().flatten().map(|pair| pair.positions.len()).max();
     let operations = 16 * sensitivity.logits() * positions.unwrap_or(1);
-    let at_once = (CHANGES_PER_POLL / positions.unwrap_or(1).max(1)).max(4);
+    // What the candidates' columns of the Jacobian take counts too.
+    let widest = group.consumers.iter().map(|read| network.node(read.node).last_axis()).max();
+    let columns = sensitivity.logits().saturating_mul(widest.unwrap_or(1)).max(1);
+    let at_once =
+        (CHANGES_PER_POLL / positions.unwrap_or(1).max(1)).min(PRODUCTS_PER_POLL / columns).max(4);
     for batch in numbers.chunks(at_once) {
         poll.check()?;
         let nominees: Vec<usize> = batch.iter().map(|&number| pairs[number].nominee).collect();

@@ -143,7 +143,7 @@ impl Units {
         let (i, j) = self.places[number];
         let (map_i, map_j) = (self.folded[i], self.folded[j]);
         let same = self.alike[number] && map_i.scale == map_j.scale && map_i.bias == map_j.bias;
-        if same && self.of(i) == self.of(j) {
+        if same && (map_i.scale == 0.0 || self.of(i) == self.of(j)) {
             return Interval::ZERO;
         }
         let reach = spread(self.of(i), self.of(j), (map_i.scale, map_j.scale), radius);

@@ -23,7 +23,7 @@ const PARALLEL_FROM: usize = 1 << 19;
 /// Which kernels the matrix products of this process run, by the processor's features: results may
 /// differ in their last bits between them, and are the same bytes on each.
 pub fn kernel_path() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     {
         use std::arch::is_x86_feature_detected as has;
         if has!("avx512f") {

@@ -30,7 +30,7 @@ pub(crate) fn parallel_product(a: &Array2<f64>, b: &Array2<f64>) -> Array2<f64> 
         .into_par_iter()
         .zip(rows)
         .for_each(|(mut target, rows)| {
-            ndarray::linalg::general_mat_mul(1.0, &rows, b, 0.0, &mut target)
+            ndarray::linalg::general_mat_mul(1.0, &rows, b, 0.0, &mut target);
         });
     product
 }

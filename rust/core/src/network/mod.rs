@@ -7,8 +7,8 @@ mod window;
 
 pub use builder::{NetworkBuilder, WindowSpec};
 pub use op::{
-    Affine, BatchNormalization, Conv, Dense, DepthwiseConv, LayerNormalization, Op, PoolKind,
-    ZeroPadding,
+    Affine, BatchNormalization, Conv, Dense, DepthwiseConv, Kernel, LayerNormalization, Op,
+    PoolKind, ZeroPadding,
 };
 pub use units::{Consumer, Group};
 pub use window::{Padding, Window};

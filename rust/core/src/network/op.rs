@@ -10,11 +10,14 @@ use ndarray::{Array1, Array2, ArrayViewD};
 use super::window::Window;
 use crate::activation::Activation;
 
+/// A kernel that clones of a network share.
+pub type Kernel = Arc<Array2<f32>>;
+
 /// Dense layer on the last axis: `y = x W + b`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dense {
     /// Shape `(inputs, units)`.
-    pub kernel: Arc<Array2<f32>>,
+    pub kernel: Kernel,
     /// Shape `(units,)`.
     pub bias: Option<Array1<f32>>,
 }
@@ -23,7 +26,7 @@ pub struct Dense {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conv {
     /// Shape `(taps * inputs per group, filters)`: the Keras kernel with its leading axes merged.
-    pub kernel: Arc<Array2<f32>>,
+    pub kernel: Kernel,
     /// Shape `(filters,)`.
     pub bias: Option<Array1<f32>>,
     /// Where the kernel slides.
@@ -36,7 +39,7 @@ pub struct Conv {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DepthwiseConv {
     /// Shape `(taps * channels, multiplier)`.
-    pub kernel: Arc<Array2<f32>>,
+    pub kernel: Kernel,
     /// Shape `(channels * multiplier,)`.
     pub bias: Option<Array1<f32>>,
     /// Where the kernel slides.
@@ -242,7 +245,7 @@ impl Op {
     /// Kernel and bias of a dense or convolutional op, to replace or (`Arc::make_mut`) to change.
     pub(crate) fn kernel_and_bias_mut(
         &mut self,
-    ) -> Option<(&mut Arc<Array2<f32>>, &mut Option<Array1<f32>>)> {
+    ) -> Option<(&mut Kernel, &mut Option<Array1<f32>>)> {
         match self {
             Self::Dense(Dense { kernel, bias })
             | Self::Conv(Conv { kernel, bias, .. })
