@@ -26,12 +26,14 @@ Inputs are post-ReLU features: from 0 to a log-normal end of each; samples are 0
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
@@ -109,7 +111,9 @@ def samples_of(upper: NDArray[np.float32], count: int, seed: int = 0) -> NDArray
 
 def cached(scale: Fraction) -> Path:
     """Return the folder of the head's arrays, made where it is not there."""
-    folder = CACHE / "x".join(str(width) for width in widths_at(scale))
+    widths = "x".join(str(width) for width in widths_at(scale))
+    made_by = inspect.getsource(head_of) + inspect.getsource(kernel_of)
+    folder = CACHE / f"{widths}-{zlib.crc32(made_by.encode()):08x}"
     if not (folder / "made").exists():
         folder.mkdir(parents=True, exist_ok=True)
         for name, array in head_of(scale).items():

@@ -3,7 +3,7 @@
 For drawing inputs the samples are what comes back; for evaluation and the polish they are given,
 and not counted. TensorFlow's own memory is not seen: only what NumPy and Python allocate.
 
-    python benches/memory.py [--samples 8192]
+    python benches/memory.py [--samples 16384]
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ def test_what_is_held_out_is_made_of_other_inputs(monkeypatch: Any) -> None:
         seen["x"], seen["held_out"] = given[3], given[4]
         raise InterruptedError
 
-    monkeypatch.setattr("nnprune.pruning.outcome.polish_model", polish_model)
+    monkeypatch.setattr("nnprune.polishing.polish_model", polish_model)
     x, _ = digits()
     with pytest.raises(InterruptedError):
         nnprune.prune(DIGITS, target=0.5, polish=Polish(samples=1000), representative_inputs=x[:20])

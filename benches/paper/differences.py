@@ -176,7 +176,10 @@ class Chain:
         centre = np.eye(len(self._biases[-1]))
         radius, norm = np.zeros_like(centre), np.zeros(len(centre))
         found = []
-        for kernel in self._kernels[:0:-1]:
+        for whole in self._kernels[:0:-1]:
+            # Units that are gone keep their weights, but no row asks for them.
+            active = np.any((centre != 0) | (radius != 0), axis=0)
+            kernel, centre, radius = whole[:, active], centre[:, active], radius[:, active]
             columns = np.linalg.norm(kernel, axis=1)
             radius = np.minimum(radius @ np.abs(kernel).T, norm[:, None] * columns)
             centre = centre @ kernel.T

@@ -152,7 +152,8 @@ class Network:
         ----------
         inputs : mapping of node names to float32 arrays of shape (samples, *node shape)
             The values of every input. Opaque nodes may be given, too: then what comes before
-            them is not computed. All values must be finite, all arrays of one number of samples.
+            them is not computed. All values must be finite, all arrays of one number of samples;
+            contiguous arrays are not copied: no thread may write to them meanwhile.
         nodes : sequence of str
             The nodes whose values are wanted.
 

@@ -3,7 +3,7 @@
 //! A candidate asks for one input only, and a visit scores few candidates: taking the rows back to
 //! those inputs alone costs a small part of what taking them back to all would.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis};
 
 use super::enclosure::{Enclosure, ROUNDOFF, length, slack};
 use super::norms::row_norm;
@@ -56,10 +56,12 @@ impl Enclosure {
             .zip(&self.norm)
             .map(|(row, &ball)| ball + kappa * length(row.iter().copied()) * slack(4))
             .collect();
+        // Units that are gone keep their weights; no row asks for them.
+        let active = self.active();
         for ((place, mut radii), mut centres) in
             radius.rows_mut().into_iter().enumerate().zip(centre.rows_mut())
         {
-            let column = row_norm(kernel.row(inputs[place]));
+            let column = row_norm(kernel.row(inputs[place]).select(Axis(0), &active).view());
             for ((radius, centre), &ball) in radii.iter_mut().zip(&mut centres).zip(&balls) {
                 let by_box =
                     if *radius == 0.0 { 0.0 } else { (*radius + f64::MIN_POSITIVE) * factor };
