@@ -108,7 +108,11 @@ def test_a_head_is_made_once_and_read_again(
     monkeypatch.setattr(head, "CACHE", tmp_path)
     folder = head.cached(SMALL)
     made = head.head_of(SMALL)
-    monkeypatch.delattr(head, "head_of")
+
+    def written(*_: object) -> None:
+        raise AssertionError("made a second time")
+
+    monkeypatch.setattr(head.np, "save", written)
     assert head.cached(SMALL) == folder
     read = head.read(folder)
     assert read.keys() == made.keys()
