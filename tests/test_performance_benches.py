@@ -112,7 +112,7 @@ def test_a_head_is_made_once_and_read_again(
     def written(*_: object) -> None:
         raise AssertionError("made a second time")
 
-    monkeypatch.setattr(head.np, "save", written)
+    monkeypatch.setattr(np, "save", written)
     assert head.cached(SMALL) == folder
     read = head.read(folder)
     assert read.keys() == made.keys()
