@@ -2,9 +2,9 @@
 
 use ndarray::{Array1, Array2};
 
-use super::products::mirror;
 use super::triangular::{self, invert, solve, solve_transposed, square};
 use crate::error::{Error, Poll, Result};
+use crate::linalg::mirror;
 
 /// A pivot below this share of the largest diagonal element, a row, is rounding and not rank.
 const SMALLEST_PIVOT: f64 = 4.0 * f64::EPSILON;

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use ndarray::{Array2, Axis, Slice};
 
 use super::cholesky::Regularised;
-use super::products::{add_gram, mirror};
+use super::products::add_gram;
 use super::slopes::Tail;
 use crate::error::{Error, Poll, Result};
 use crate::forward::{Feeds, in_rows};
 use crate::gradient::Backward;
+use crate::linalg::mirror;
 use crate::network::{Network, NodeId};
 
 /// More outputs than this have no metric: it is a dense matrix of them.

@@ -3,8 +3,9 @@
 use ndarray::{Array2, ArrayView2, Axis, Slice, Zip};
 use rayon::prelude::*;
 
-use super::products::{add_gram, add_product, mirror};
+use super::products::{add_gram, add_product};
 use crate::error::{Poll, Result};
+use crate::linalg::mirror;
 
 /// Rows of activations that are widened to f64 at a time: sums are added up in this order
 /// whatever the number of threads.

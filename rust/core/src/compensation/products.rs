@@ -8,18 +8,14 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
 use rayon::prelude::*;
 
 use crate::error::{Poll, Result};
-use crate::linalg::multiply_add;
+use crate::linalg::{PARALLEL_FROM, multiply_add};
 
 /// Most rows of a tile: many, so that what they are multiplied with is packed seldom.
 const ROWS: usize = 256;
 /// Most columns of a tile.
 const COLUMNS: usize = 1024;
-/// Below this many multiplications a product is not worth sharing out.
-const PARALLEL_FROM: usize = 1 << 19;
 /// Multiplications between two questions to the caller, for one core: some hundredths of a second.
 const MULTIPLICATIONS_PER_POLL: usize = 1 << 30;
-/// Sides of the squares that are mirrored at a time: both fit into a core's cache.
-const SQUARE: usize = 64;
 
 /// Some rows and columns of a matrix.
 pub(super) fn part<T>(
@@ -166,36 +162,13 @@ fn run(mut tiles: Vec<Tile<'_>>, sign: f64, poll: &mut Poll<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Copy the lower triangle to the upper one, tile by tile.
-pub(super) fn mirror(matrix: &mut Array2<f64>) {
-    let size = matrix.nrows();
-    for first in (0..size).step_by(SQUARE) {
-        let last = (first + SQUARE).min(size);
-        let (upper, mut below) = matrix.view_mut().split_at(Axis(0), last);
-        let mut rows = upper.slice_axis_move(Axis(0), Slice::from(first..));
-        let below = below.slice_axis_mut(Axis(1), Slice::from(first..last));
-        let (mut own, right) = rows.view_mut().split_at(Axis(1), last);
-        let mut own = own.slice_axis_mut(Axis(1), Slice::from(first..));
-        for row in 0..last - first {
-            for column in 0..row {
-                own[[column, row]] = own[[row, column]];
-            }
-        }
-        let tiles = below.axis_chunks_iter(Axis(0), SQUARE);
-        let mut right = right;
-        let targets = right.axis_chunks_iter_mut(Axis(1), SQUARE);
-        targets.into_par_iter().zip(tiles.into_par_iter()).for_each(|(mut target, tile)| {
-            target.assign(&tile.t());
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::error::{Error, never_stop};
+    use crate::linalg::mirror;
     use crate::random::Random;
     use std::ops::ControlFlow;
 

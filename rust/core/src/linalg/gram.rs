@@ -8,8 +8,8 @@ use crate::error::{Poll, Result};
 
 /// Rows of a kernel that are widened to f64 at a time.
 const ROWS_WIDENED: usize = 512;
-/// Side of the squares that are mirrored one after the other, so that both stay in the cache.
-const MIRRORED: usize = 32;
+/// Sides of the squares that are mirrored at a time: both fit into a core's cache.
+const SQUARE: usize = 64;
 
 /// `W^T W` in f64, without a copy of W in f64.
 pub(crate) fn gram(kernel: ArrayView2<'_, f32>, poll: &mut Poll<'_>) -> Result<Array2<f64>> {
@@ -59,16 +59,31 @@ fn add_lower(
     tasks.into_par_iter().with_max_len(1).for_each(task);
 }
 
-/// Copy the lower triangle to the upper one.
-pub(crate) fn mirror(gram: &mut Array2<f64>) {
-    let units = gram.nrows();
-    for first in (0..units).step_by(MIRRORED) {
-        for left in (0..=first).step_by(MIRRORED) {
-            for row in first..(first + MIRRORED).min(units) {
-                for column in left..(left + MIRRORED).min(row) {
-                    gram[[column, row]] = gram[[row, column]];
-                }
+/// Copy the lower triangle to the upper one, tile by tile.
+pub(crate) fn mirror(matrix: &mut Array2<f64>) {
+    let size = matrix.nrows();
+    for first in (0..size).step_by(SQUARE) {
+        let last = (first + SQUARE).min(size);
+        let (upper, mut below) = matrix.view_mut().split_at(Axis(0), last);
+        let mut rows = upper.slice_axis_move(Axis(0), Slice::from(first..));
+        let below = below.slice_axis_mut(Axis(1), Slice::from(first..last));
+        let (mut own, right) = rows.view_mut().split_at(Axis(1), last);
+        let mut own = own.slice_axis_mut(Axis(1), Slice::from(first..));
+        for row in 0..last - first {
+            for column in 0..row {
+                own[[column, row]] = own[[row, column]];
             }
+        }
+        let tiles = below.axis_chunks_iter(Axis(0), SQUARE);
+        let mut right = right;
+        let targets = right.axis_chunks_iter_mut(Axis(1), SQUARE);
+        let turn = |(mut target, tile): (ArrayViewMut2<'_, f64>, ArrayView2<'_, f64>)| {
+            target.assign(&tile.t());
+        };
+        if size * size < PARALLEL_FROM {
+            targets.zip(tiles).for_each(turn);
+        } else {
+            targets.into_par_iter().zip(tiles.into_par_iter()).for_each(turn);
         }
     }
 }

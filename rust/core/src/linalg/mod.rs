@@ -1,4 +1,4 @@
-//! The only matrix products of the engine.
+//! The matrix products of the engine; those that may be stopped half-way call these for their tiles.
 //!
 //! They are ndarray's, which are the matrixmultiply crate's: one kernel for each kind of processor,
 //! chosen when the process runs, and a portable one. `benches/products.py` compares it with others.
@@ -18,7 +18,7 @@ pub(crate) use rows::{WideKernel, centre_radius_product, pull_back, selected_pro
 pub(crate) use spectrum::{frobenius, spectral_norm, spectral_radius};
 
 /// Below this many multiplications a product is not worth sharing out.
-const PARALLEL_FROM: usize = 1 << 19;
+pub(crate) const PARALLEL_FROM: usize = 1 << 19;
 
 /// Which kernels the matrix products of this process run, by the processor's features: results may
 /// differ in their last bits between them, and are the same bytes on each.
