@@ -98,6 +98,10 @@ class Rows:
         reach = np.abs(centre) @ half + np.minimum(deviation, self.norm * whole)
         return centre @ middle - reach, centre @ middle + reach
 
+    def on_active(self) -> Rows:
+        """Leave out the elements that no row has a part in."""
+        return Rows(self.centre[:, self.active], self.radius[:, self.active], self.norm)
+
     @property
     def active(self) -> NDArray[np.intp]:
         """The elements that any row has a part in: units that are gone are none of them."""
@@ -249,7 +253,10 @@ class Sensitivity:
         kernel = node.weight("kernel")
         # A dense op on one position, each of whose inputs is a unit: only their rows count.
         if node.kind == "dense" and kernel is not None and lower.size == len(kernel):
-            return self.after[node.name].through_rows(kernel[elements], change)
+            rows = self.after[node.name]
+            if not elements.size:
+                return np.zeros(len(rows.centre)), np.zeros(len(rows.centre))
+            return rows.on_active().through_rows(kernel[np.ix_(elements, rows.active)], change)
         return self.before[node.name].times(elements, change)
 
 

@@ -2,7 +2,7 @@
 //!
 //! The method is that of Meng, Bai, Teo and Dong (arXiv 2204.00783), made precise in
 //! `docs/method.md`. A module uses only those listed before it:
-//! [`error`], `tasks`, [`interval`], `similarity`, [`random`], [`activation`], [`gaussian`], [`config`], [`network`], `linalg`,
+//! [`error`], `tasks`, `lanes`, [`interval`], `similarity`, [`random`], [`activation`], [`gaussian`], [`config`], [`network`], `linalg`,
 //! [`forward`], [`gradient`], `adjoint`, [`bounds`], [`inversion`], [`sensitivity`], [`impact`],
 //! [`saliency`], [`energy`], [`merge`], [`annealing`], [`one_shot`], [`trace`], [`certificate`],
 //! [`verification`], [`prune`], [`compensation`].
@@ -24,6 +24,7 @@ pub mod gradient;
 pub mod impact;
 pub mod interval;
 pub mod inversion;
+mod lanes;
 mod linalg;
 pub mod merge;
 pub mod network;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, Axis, Zip};
+use ndarray::{Array1, Array2, Axis};
 
 use crate::error::{Error, Result};
 use crate::impact::{Pair, Rounding};
+use crate::linalg::select_columns;
 use crate::network::{Affine, BatchNormalization, Consumer, Group, Network, NodeId, Op};
 
 /// The rows of a consumer's kernel that a merge replaced.
@@ -165,14 +166,7 @@ pub fn remove(network: Network, group: &Group, kept: &[usize]) -> Network {
             .collect()
     };
     if let Some((kernel, bias)) = smaller.node_mut(group.producer).op.kernel_and_bias_mut() {
-        // Row by row: `select` would lay the columns out one after the other.
-        let mut columns = Array2::zeros((kernel.nrows(), kept.len()));
-        Zip::from(columns.rows_mut()).and(kernel.rows()).par_for_each(|mut columns, row| {
-            for (column, &unit) in columns.iter_mut().zip(kept) {
-                *column = row[unit];
-            }
-        });
-        *kernel = columns.into();
+        *kernel = select_columns(kernel.view(), kept).into();
         *bias = bias.as_ref().map(|bias| bias.select(Axis(0), kept));
     }
     let mut resized = vec![group.producer];

@@ -6,13 +6,15 @@
 
 use std::collections::HashMap;
 
-use ndarray::{Array2, Axis, Slice};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
+use rayon::prelude::*;
 
-use crate::adjoint::{Columns, Enclosure, Tools};
+use crate::adjoint::{ActiveRows, Columns, Enclosure, Tools};
 use crate::bounds::Bounds;
 use crate::error::{Poll, Result};
 use crate::interval::{Interval, Intervals};
 use crate::network::{Dense, Group, Network, NodeId, Op};
+use crate::tasks;
 
 /// Most coefficients of a node that are kept for each logit on its own.
 const MOST_COEFFICIENTS: usize = 1 << 26;
@@ -26,7 +28,7 @@ pub struct Sensitivity {
     /// of whose kernels single rows are asked for later.
     inputs: HashMap<NodeId, Enclosure>,
     /// By consumer: rows on the elements of its output.
-    outputs: HashMap<NodeId, Rows>,
+    outputs: HashMap<NodeId, Outputs>,
     /// Whether it encloses the Jacobian for whatever merges make of the network.
     pub(crate) holds: bool,
     logits: usize,
@@ -43,12 +45,33 @@ enum Rows {
     Enclosed(Enclosure),
 }
 
+/// What is kept of them.
+#[derive(Debug)]
+enum Outputs {
+    /// The node is a head, as above.
+    Head(usize),
+    /// Of the elements that any logit depends on.
+    Active(Box<ActiveRows>),
+}
+
 impl Sensitivity {
     /// Enclose the Jacobian for every network that merges make of this one.
     ///
     /// Slopes are those over the whole real line where these are bounded; else those over the
     /// node's value intervals, which hold for this network only.
     pub fn of(
+        network: &Network,
+        groups: &[&Group],
+        bounds: &Bounds,
+        poll: &mut Poll<'_>,
+    ) -> Result<Self> {
+        Self::within(MOST_COEFFICIENTS, network, groups, bounds, poll)
+    }
+
+    /// The same with a limit: where a node has more coefficients than this, one row for each logit
+    /// and one column for each element that is read, one row bounds all logits together.
+    pub fn within(
+        most_coefficients: usize,
         network: &Network,
         groups: &[&Group],
         bounds: &Bounds,
@@ -64,7 +87,7 @@ impl Sensitivity {
             outputs: HashMap::new(),
             holds: true,
             logits,
-            together: logits.saturating_mul(widest) > MOST_COEFFICIENTS,
+            together: logits.saturating_mul(widest) > most_coefficients,
         };
         let mut open = found.heads(network);
         let mut tools = Tools::once();
@@ -97,7 +120,7 @@ impl Sensitivity {
                 }
             }
             if reads != Reads::Nothing {
-                found.outputs.insert(id, rows);
+                found.outputs.insert(id, rows.kept());
             }
         }
         Ok(found)
@@ -138,7 +161,7 @@ impl Sensitivity {
         }
         let layer = dense(network, consumer)?;
         Some(match self.outputs.get(&consumer)? {
-            Rows::Head(first) => {
+            Outputs::Head(first) => {
                 let mut columns = Array2::zeros((units.len(), self.logits));
                 for (mut column, &unit) in columns.rows_mut().into_iter().zip(units) {
                     let weights = layer.kernel.row(unit);
@@ -148,7 +171,7 @@ impl Sensitivity {
                 }
                 Columns::exact(columns)
             }
-            Rows::Enclosed(rows) => rows.columns_through(layer.kernel.view(), units),
+            Outputs::Active(rows) => rows.columns(layer.kernel.view(), units),
         })
     }
 
@@ -166,7 +189,7 @@ impl Sensitivity {
     pub(crate) fn change_of(
         &self,
         consumer: NodeId,
-        elements: impl ExactSizeIterator<Item = usize> + Clone,
+        elements: impl ExactSizeIterator<Item = usize> + Clone + Sync,
         change: &Intervals,
     ) -> Intervals {
         let Some(rows) = self.inputs.get(&consumer) else { return Intervals::zeros(self.logits) };
@@ -192,14 +215,11 @@ impl Sensitivity {
         let part: Intervals = changed.iter().map(|&unit| change.get(unit)).collect();
         let kernel = layer.kernel.select(Axis(0), &changed);
         match self.outputs.get(&consumer) {
-            Some(Rows::Head(first)) => {
+            Some(Outputs::Head(first)) => {
                 let moved = Enclosure::exact(kernel.t().mapv(f64::from));
                 self.at_head(*first, &moved.times(0..part.len(), &part))
             }
-            Some(Rows::Enclosed(rows)) => {
-                let mut unknown = |_, _: &Array2<f64>, _: &[f64]| f64::INFINITY;
-                self.shared(rows.through_rows(kernel.view(), &part, &mut unknown))
-            }
+            Some(Outputs::Active(rows)) => self.shared(rows.through(kernel.view(), &part)),
             None => Intervals::zeros(self.logits),
         }
     }
@@ -207,8 +227,8 @@ impl Sensitivity {
     /// By how much the logits move when a consumer's output changes so.
     pub(crate) fn change_after(&self, consumer: NodeId, change: &Intervals) -> Intervals {
         match self.outputs.get(&consumer) {
-            Some(Rows::Head(first)) => self.at_head(*first, change),
-            Some(Rows::Enclosed(rows)) => self.shared(rows.times(0..change.len(), change)),
+            Some(Outputs::Head(first)) => self.at_head(*first, change),
+            Some(Outputs::Active(rows)) => self.shared(rows.times(change)),
             None => Intervals::zeros(self.logits),
         }
     }
@@ -242,12 +262,18 @@ impl Rows {
         let mut own = rows.slice_axis_mut(Axis(0), own);
         // A few units at a time: of those, reading and writing both stay in the cache.
         let parts = layer.kernel.axis_chunks_iter(Axis(0), UNITS_AT_ONCE);
-        for (mut to, part) in own.axis_chunks_iter_mut(Axis(1), UNITS_AT_ONCE).zip(parts) {
+        let targets = own.axis_chunks_iter_mut(Axis(1), UNITS_AT_ONCE);
+        let turn = |(mut to, part): (ArrayViewMut2<'_, f64>, ArrayView2<'_, f32>)| {
             for (mut row, weights) in to.rows_mut().into_iter().zip(part.columns()) {
                 for (coefficient, &weight) in row.iter_mut().zip(weights) {
                     *coefficient = f64::from(weight);
                 }
             }
+        };
+        if tasks::is_worth_sharing(layer.kernel.len()) {
+            targets.into_par_iter().zip(parts.into_par_iter()).for_each(turn);
+        } else {
+            targets.zip(parts).for_each(turn);
         }
         Some(Enclosure::exact(rows))
     }
@@ -261,6 +287,13 @@ impl Rows {
                 let rows = Array2::from_shape_fn((logits, size), unit);
                 std::borrow::Cow::Owned(Enclosure::exact(rows))
             }
+        }
+    }
+
+    fn kept(self) -> Outputs {
+        match self {
+            Self::Head(first) => Outputs::Head(first),
+            Self::Enclosed(rows) => Outputs::Active(Box::new(ActiveRows::of(rows))),
         }
     }
 

@@ -12,8 +12,13 @@ pub(crate) fn map<T: Send>(
     operations: usize,
     each: impl Fn(usize) -> T + Sync + Send,
 ) -> Vec<T> {
-    if count.saturating_mul(operations) < WORTH_SHARING {
-        return (0..count).map(each).collect();
+    if is_worth_sharing(count.saturating_mul(operations)) {
+        return (0..count).into_par_iter().map(each).collect();
     }
-    (0..count).into_par_iter().map(each).collect()
+    (0..count).map(each).collect()
+}
+
+/// Whether so many operations are done sooner by several threads.
+pub(crate) fn is_worth_sharing(operations: usize) -> bool {
+    operations >= WORTH_SHARING
 }

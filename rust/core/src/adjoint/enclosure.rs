@@ -1,8 +1,10 @@
 //! Rows of a Jacobian that varies with the input, as centre + box + ball.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
 
 use super::parts::Part;
+use crate::lanes;
+use crate::linalg::select_columns;
 
 /// Unit roundoff of f64.
 pub(super) const ROUNDOFF: f64 = f64::EPSILON / 2.0;
@@ -28,8 +30,21 @@ pub(crate) struct Enclosure {
 
 /// An upper bound of the L2 norm, whatever the rounding.
 pub(super) fn length(values: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let n = values.len() as f64;
-    values.map(|x| x * x).sum::<f64>().sqrt() * (1.0 + 2.0 * (n + 4.0) * f64::EPSILON)
+    let n = values.len();
+    root(values.map(|x| x * x).sum(), n)
+}
+
+/// The same of a row, several numbers at a time where they lie side by side.
+pub(super) fn length_of(row: ArrayView1<'_, f64>) -> f64 {
+    match row.to_slice() {
+        Some(values) => root(lanes::sum_of_squares(values), values.len()),
+        None => length(row.iter().copied()),
+    }
+}
+
+/// The root of a sum of so many squares, rounded up.
+pub(super) fn root(squares: f64, terms: usize) -> f64 {
+    squares.sqrt() * (1.0 + 2.0 * (terms as f64 + 4.0) * f64::EPSILON)
 }
 
 /// What a result of about this many rounded operations may be too small by, as a factor.
@@ -59,13 +74,27 @@ impl Enclosure {
 
     /// The elements that any row has a part in.
     pub(super) fn active(&self) -> Vec<usize> {
-        let mut is_active = vec![false; self.centre.ncols()];
+        // Of a unit that is left nearly every row tells.
+        let mut idle: Vec<usize> = (0..self.centre.ncols()).collect();
         for (centres, radii) in self.centre.rows().into_iter().zip(self.radius.rows()) {
-            for (is_active, (&c, &r)) in is_active.iter_mut().zip(centres.iter().zip(radii)) {
-                *is_active |= c != 0.0 || r != 0.0;
-            }
+            idle.retain(|&element| centres[element] == 0.0 && radii[element] == 0.0);
+        }
+        let mut is_active = vec![true; self.centre.ncols()];
+        for element in idle {
+            is_active[element] = false;
         }
         (0..is_active.len()).filter(|&element| is_active[element]).collect()
+    }
+
+    /// The rows on some elements only, where all others are 0.
+    pub(super) fn select(&self, elements: &[usize]) -> Self {
+        Self {
+            centre: select_columns(self.centre.view(), elements),
+            radius: select_columns(self.radius.view(), elements),
+            norm: self.norm.clone(),
+            parts: Vec::new(), // their shapes are those of all elements
+            rounding: self.rounding.clone(),
+        }
     }
 
     /// The sum of two, row by row.
@@ -82,7 +111,7 @@ impl Enclosure {
         // Ways that part and meet again are no chain.
         self.parts.clear();
         for (norm, row) in self.norm.iter_mut().zip(self.centre.rows()) {
-            *norm += 2.0 * ROUNDOFF * length(row.iter().copied());
+            *norm += 2.0 * ROUNDOFF * length_of(row);
         }
         self.narrowed()
     }
@@ -90,7 +119,7 @@ impl Enclosure {
     /// The ball is never larger than the box around it.
     pub(super) fn narrowed(mut self) -> Self {
         for (norm, row) in self.norm.iter_mut().zip(self.radius.rows()) {
-            *norm = norm.min(length(row.iter().copied()));
+            *norm = norm.min(length_of(row));
             if norm.is_nan() {
                 *norm = f64::INFINITY;
             }

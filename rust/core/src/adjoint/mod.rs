@@ -3,14 +3,18 @@
 //! A function is a row of coefficients, one for each element of the output. Everything here is in
 //! f64 with a rounding pad, so that what is enclosed stays enclosed.
 
+mod active;
 mod columns;
 mod ellipsoid;
 mod enclosure;
 mod norms;
 mod parts;
+mod slopes;
+mod sums;
 mod through;
 mod times;
 
+pub(crate) use active::ActiveRows;
 pub(crate) use columns::Columns;
 pub(crate) use ellipsoid::reach;
 pub(crate) use enclosure::Enclosure;

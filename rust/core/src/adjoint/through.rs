@@ -3,11 +3,12 @@
 use ndarray::Array2;
 
 use super::ellipsoid::{WIDEST, ball};
-use super::enclosure::{Enclosure, ROUNDOFF, length, slack};
+use super::enclosure::{Enclosure, ROUNDOFF, length, length_of, slack};
 use super::parts::{Part, Tools};
+use super::slopes::{Sloped, Slopes};
 use super::{Map, is_linear, pull, terms};
 use crate::error::{Poll, Result};
-use crate::interval::{Interval, Intervals, centre_radius, product as times};
+use crate::interval::{Interval, Intervals, product as times};
 use crate::network::{Network, NodeId, Op, PoolKind};
 
 impl Enclosure {
@@ -54,7 +55,6 @@ impl Enclosure {
         })
     }
 
-    /// `s o r = m o c + (c o (s - m) + rho o s)` for slopes s in m +- h.
     fn through_slopes(
         &self,
         id: NodeId,
@@ -62,34 +62,10 @@ impl Enclosure {
         anywhere: Interval,
         tools: &mut Tools,
     ) -> Self {
-        let (middle, half): (Vec<f64>, Vec<f64>) = slopes.iter().map(centre_radius).unzip();
-        let most: Vec<f64> =
-            slopes.iter().map(|slope| slope.lower.abs().max(slope.upper.abs())).collect();
-        let steepest = most.iter().copied().fold(0.0, f64::max);
-        let shape = self.centre.dim();
-        let (mut centre, mut radius) = (Array2::zeros(shape), Array2::zeros(shape));
-        let (mut fresh, mut around) = (Vec::new(), Vec::new());
-        let mut arisen = vec![0.0; middle.len()];
-        let old = self.centre.rows().into_iter().zip(self.radius.rows());
-        let new = centre.rows_mut().into_iter().zip(radius.rows_mut());
-        for ((old_centre, old_radius), (mut centre, mut radius)) in old.zip(new) {
-            let slopes = middle.iter().zip(&half).zip(&most).zip(&mut arisen);
-            let old = old_centre.iter().zip(old_radius);
-            let new = centre.iter_mut().zip(&mut radius);
-            for (((&c, &r), (centre, radius)), (((&m, &h), &most), arisen)) in
-                old.zip(new).zip(slopes)
-            {
-                *centre = times(c, m);
-                let spread = times(c.abs(), h) + ROUNDOFF * 2.0 * centre.abs();
-                *arisen = spread * slack(2);
-                *radius = (times(r, most) + spread) * slack(3);
-                if !(centre.is_finite() && radius.is_finite()) {
-                    (*centre, *radius) = (0.0, f64::INFINITY);
-                }
-            }
-            fresh.push(length(arisen.iter().copied()));
-            around.push(length(radius.iter().copied()));
-        }
+        let slopes = Slopes::of(slopes);
+        let steepest = slopes.steepest();
+        let Sloped { centre, radius, fresh, around } = slopes.apply(self);
+        let elements = centre.ncols();
         let longer = |((&norm, fresh), &around): ((&f64, &f64), &f64)| {
             // The ball is never larger than the box around it.
             let norm = ((times(steepest, norm) + fresh) * slack(3)).min(around);
@@ -99,9 +75,9 @@ impl Enclosure {
         let rounding = self.rounding.iter().map(|&r| times(steepest, r) * slack(1)).collect();
         let mut through = Self { centre, radius, norm, parts: Vec::new(), rounding };
         through.parts = self.parts_through_slopes(id, anywhere, tools);
-        if tools.shapes.is_some() && middle.len() <= WIDEST && fresh.iter().all(|x| x.is_finite()) {
+        if tools.shapes.is_some() && elements <= WIDEST && fresh.iter().all(|x| x.is_finite()) {
             let total = through.norm.clone();
-            let part = Part { birth: id, shape: ball(middle.len()), fresh, total };
+            let part = Part { birth: id, shape: ball(elements), fresh, total };
             through.parts.insert(0, part);
             // All that there is, rounding too, is in the new part's total; in those before it, not.
         } else {
@@ -139,7 +115,7 @@ impl Enclosure {
                 let ball = self.norm[row];
                 // The centre's rounding is at most kappa |c| |A|: by Cauchy-Schwarz this much
                 // of a column's norm, and of the Frobenius norm (|A| has no smaller one).
-                let added = kappa * length(self.centre.row(row).iter().copied()) * slack(4);
+                let added = kappa * length_of(self.centre.row(row)) * slack(4);
                 for (element, radius) in radius.row_mut(row).iter_mut().enumerate() {
                     let by_ball = times(ball + added, column(element));
                     *radius = radius.min(by_ball * slack(4));
@@ -218,7 +194,7 @@ impl Enclosure {
         let mut radius = self.radius.clone();
         let norm: Vec<f64> = (0..self.rows())
             .map(|row| {
-                let centre = length(self.centre.row(row).iter().copied());
+                let centre = length_of(self.centre.row(row));
                 let norm = times((centre + self.norm[row]) * slack(4), constant);
                 radius.row_mut(row).fill(norm);
                 norm

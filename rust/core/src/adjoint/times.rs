@@ -1,12 +1,16 @@
 //! Enclosed rows times what moves: a vector of intervals, or one that meets a kernel first.
 
+use std::borrow::Cow;
+
 use ndarray::{Array2, ArrayView1, ArrayView2};
 
 use super::Norms;
-use super::enclosure::{Enclosure, ROUNDOFF, length, slack};
+use super::enclosure::{Enclosure, ROUNDOFF, length, length_of, slack};
+use super::sums::Sums;
 use crate::interval::{Interval, Intervals, centre_radius, product as times};
 use crate::linalg::pull_back;
 use crate::network::NodeId;
+use crate::tasks;
 
 /// The reach of a shape, by where it arose, through given rows and over given sizes.
 pub(crate) type Reached<'a> = dyn FnMut(NodeId, &Array2<f64>, &[f64]) -> f64 + 'a;
@@ -44,11 +48,12 @@ impl Enclosure {
         let by_sums = length(sums.into_iter()) * all;
         let by_spectrum = times(norms.spectral, length(most.iter().copied())) * all;
         let factor = slack(kernel.ncols());
+        let (middle, half): (Vec<f64>, Vec<f64>) = vector.iter().map(centre_radius).unzip();
         let reaches: Vec<f64> =
             self.parts.iter().map(|part| reached(part.birth, &part.shape, &most)).collect();
         let mut found = Intervals::default();
         for row in 0..self.rows() {
-            let rounding = kappa * length(self.centre.row(row).iter().copied()) * slack(4);
+            let rounding = kappa * length_of(self.centre.row(row)) * slack(4);
             let ball = self.norm[row];
             let mut deviation = 0.0;
             for (element, &most) in most.iter().enumerate() {
@@ -62,7 +67,7 @@ impl Enclosure {
             let loose = times(self.rounding[row], by_spectrum) + times(rounding, by_sums);
             let by_parts = self.by_parts(row, &reaches) + loose;
             let deviation = (deviation * all).min(by_whole * all).min(by_parts * all);
-            let centre = centre_times(centre.row(row), vector);
+            let centre = centre_times(centre.row(row), (&middle, &half, &most));
             let value = centre.plus(Interval::new(-deviation, deviation)).without_nan();
             found.lower.push(value.lower);
             found.upper.push(value.upper);
@@ -86,10 +91,10 @@ impl Enclosure {
     }
 
     /// Bounds of every row times a vector that is zero but for `elements`, which lie in the given
-    /// intervals.
+    /// intervals; if these are all of them they are in order.
     pub(crate) fn times(
         &self,
-        elements: impl ExactSizeIterator<Item = usize> + Clone,
+        elements: impl ExactSizeIterator<Item = usize> + Clone + Sync,
         vector: &Intervals,
     ) -> Intervals {
         if let (1, Some(element)) = (vector.len(), elements.clone().next()) {
@@ -99,23 +104,25 @@ impl Enclosure {
         let (middle, half): (Vec<f64>, Vec<f64>) = vector.iter().map(centre_radius).unzip();
         let most: Vec<f64> =
             vector.iter().map(|each| each.lower.abs().max(each.upper.abs())).collect();
-        let whole = length(most.iter().copied());
+        let whole = length_of(ArrayView1::from(&most));
         let kappa = (n as f64 + 3.0) * ROUNDOFF;
-        (0..self.rows())
-            .map(|row| {
-                let (mut sum, mut size, mut reach, mut by_box) = (0.0, 0.0, 0.0, 0.0);
-                for (place, element) in elements.clone().enumerate() {
-                    let c = self.centre[[row, element]];
-                    sum += times(c, middle[place]);
-                    size += times(c.abs(), middle[place].abs());
-                    reach += times(c.abs(), half[place]);
-                    by_box += times(self.radius[[row, element]], most[place]);
-                }
-                let by_ball = times(self.norm[row], whole);
-                let radius = (reach + by_box.min(by_ball) + kappa * size) * slack(n);
-                around(sum, radius)
-            })
-            .collect()
+        let bound = |row: usize| {
+            let (centre, radius) = (self.centre.row(row), self.radius.row(row));
+            let slices = centre.to_slice().zip(radius.to_slice());
+            let vector = (middle.as_slice(), half.as_slice(), most.as_slice());
+            let sums = if let Some((centre, radius)) = slices.filter(|(c, _)| c.len() == n) {
+                Sums::of(centre, radius, vector)
+            } else {
+                let of = |row: ArrayView1<'_, f64>| -> Vec<f64> {
+                    elements.clone().map(|element| row[element]).collect()
+                };
+                Sums::of(&of(centre), &of(radius), vector)
+            };
+            let by_ball = times(self.norm[row], whole);
+            let radius = (sums.reach + sums.by_box.min(by_ball) + kappa * sums.size) * slack(n);
+            around(sums.sum, radius)
+        };
+        tasks::map(self.rows(), n, bound).into_iter().collect()
     }
 }
 
@@ -131,16 +138,11 @@ pub(super) fn around(centre: f64, radius: f64) -> Interval {
     Interval::new((centre - radius).next_down(), (centre + radius).next_up())
 }
 
-/// A row that is known times a vector.
-fn centre_times(row: ArrayView1<'_, f64>, vector: &Intervals) -> Interval {
-    let (mut sum, mut size, mut reach) = (0.0, 0.0, 0.0);
-    for (&c, value) in row.iter().zip(vector.iter()) {
-        let (middle, half) = centre_radius(value);
-        sum += times(c, middle);
-        size += times(c.abs(), middle.abs());
-        reach += times(c.abs(), half);
-    }
-    let n = vector.len();
+/// A row that is known times a vector of those middles, half widths and sizes.
+fn centre_times(row: ArrayView1<'_, f64>, vector: (&[f64], &[f64], &[f64])) -> Interval {
+    let n = row.len();
+    let centre = row.to_slice().map_or_else(|| row.to_vec().into(), Cow::Borrowed);
+    let Sums { sum, size, reach, .. } = Sums::of(&centre, &vec![0.0; n], vector);
     let kappa = (n as f64 + 3.0) * ROUNDOFF;
     around(sum, (reach + kappa * size) * slack(n))
 }

@@ -4,6 +4,7 @@ mod difference;
 mod known;
 mod pair;
 mod row;
+mod row_sums;
 
 use ndarray::Array2;
 

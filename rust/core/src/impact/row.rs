@@ -1,24 +1,25 @@
 //! Difference rows: what is known of `(w_j - w_i).x + (b_j - b_i)` for x in a box.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 
-use super::Pair;
+use super::{Pair, row_sums};
 use crate::interval::Interval;
 use crate::tasks;
 
 /// Most weights that are laid out at a time.
 const MOST_WEIGHTS: usize = 1 << 24;
-/// Units that one task lays out.
-const UNITS_PER_TASK: usize = 128;
-/// Inputs that a task lays out at a time: a line of the cache.
+/// Inputs of all units that one task lays out.
+const INPUTS_PER_TASK: usize = 512;
+/// Operations that laying out one weight takes, about: most wait for memory.
+const OPERATIONS: usize = 8;
+/// Inputs that it lays out at a time: a line of the cache.
 const INPUTS_AT_ONCE: usize = 16;
 /// Fewest pairs that are laid out at a time.
 const FEWEST_PAIRS: usize = 32;
-/// Sums that are kept side by side, for the processor to add at once.
-const LANES: usize = 8;
 
 /// The affine map of one unit, normalizations folded in.
 #[derive(Clone, Copy)]
@@ -114,27 +115,9 @@ impl Units {
     }
 
     fn sums(&self, place: usize, centre: &[f64], radius: &[f64]) -> Sums {
-        let weights = self.of(place);
-        let mut lanes = [(0.0_f64, 0.0_f64); LANES];
-        let whole = weights.len() - weights.len() % LANES;
         let scale = self.folded[place].scale;
-        let add = |sums: &mut (f64, f64), w: f32, m: f64, r: f64| {
-            let weight = scale * f64::from(w);
-            sums.0 += weight * m;
-            sums.1 += weight.abs() * (m.abs() + r);
-        };
-        let chunks = weights.chunks_exact(LANES);
-        let inputs = centre.chunks_exact(LANES).zip(radius.chunks_exact(LANES));
-        for (w, (m, r)) in chunks.zip(inputs) {
-            for lane in 0..LANES {
-                add(&mut lanes[lane], w[lane], m[lane], r[lane]);
-            }
-        }
-        for at in whole..weights.len() {
-            add(&mut lanes[at - whole], weights[at], centre[at], radius[at]);
-        }
-        let middle = lanes.iter().map(|sums| sums.0).sum();
-        Sums { middle, size: lanes.iter().map(|sums| sums.1).sum() }
+        let (middle, size) = row_sums::affine(self.of(place), scale, centre, radius);
+        Sums { middle, size }
     }
 
     /// The interval of a difference row, with the same pad as for any sum of n products and a few
@@ -146,7 +129,8 @@ impl Units {
         if same && (map_i.scale == 0.0 || self.of(i) == self.of(j)) {
             return Interval::ZERO;
         }
-        let reach = spread(self.of(i), self.of(j), (map_i.scale, map_j.scale), radius);
+        let scales = (map_i.scale, map_j.scale);
+        let reach = row_sums::spread(self.of(i), self.of(j), scales, radius);
         let n = radius.len() as f64;
         let (kappa, factor) = ((n + 8.0) * f64::EPSILON, 1.0 + (n + 8.0) * f64::EPSILON);
         let size = sums_i.size + sums_j.size + map_i.magnitude + map_j.magnitude;
@@ -161,12 +145,8 @@ impl Units {
     fn moments(&self, number: usize, middle: f64, radius: &[f64]) -> (f64, f64) {
         let (i, j) = self.places[number];
         let (map_i, map_j) = (self.folded[i], self.folded[j]);
-        let (mut squares, mut variance) = (0.0, 0.0);
-        for ((&a, &b), &r) in self.of(i).iter().zip(self.of(j)).zip(radius) {
-            let weight = map_j.scale * f64::from(b) - map_i.scale * f64::from(a);
-            squares += weight * weight;
-            variance += weight * weight * r * r;
-        }
+        let scales = (map_i.scale, map_j.scale);
+        let (squares, variance) = row_sums::moments(self.of(i), self.of(j), scales, radius);
         let gap = map_j.bias - map_i.bias;
         let middle = middle + gap;
         ((squares + gap * gap).sqrt(), (middle * middle + variance / 3.0).sqrt())
@@ -176,48 +156,33 @@ impl Units {
 /// The weights of some units side by side, each unit's inputs in a row.
 fn laid_out(kernel: ArrayView2<'_, f32>, units: &[usize]) -> Array2<f32> {
     let mut weights = Array2::zeros((units.len(), kernel.nrows()));
-    let task = |(units, mut weights): (&[usize], ArrayViewMut2<'_, f32>)| {
+    let task = |(kernel, mut weights): (ArrayView2<'_, f32>, ArrayViewMut2<'_, f32>)| {
         // A few rows of the kernel at a time, as it lies in memory, and then a run of each unit's:
         // one weight of every unit would push the one before out of the cache.
         let mut turned = vec![0.0_f32; INPUTS_AT_ONCE * units.len()];
         let inputs = kernel.axis_chunks_iter(Axis(0), INPUTS_AT_ONCE);
         for (part, mut to) in inputs.zip(weights.axis_chunks_iter_mut(Axis(1), INPUTS_AT_ONCE)) {
             for (input, row) in part.rows().into_iter().enumerate() {
-                for (place, &unit) in units.iter().enumerate() {
-                    turned[place * INPUTS_AT_ONCE + input] = row[unit];
+                let row = row.to_slice().map_or_else(|| row.to_vec().into(), Cow::Borrowed);
+                for (turned, &unit) in turned.chunks_exact_mut(INPUTS_AT_ONCE).zip(units) {
+                    turned[input] = row[unit];
                 }
             }
-            for (mut run, turned) in to.rows_mut().into_iter().zip(turned.chunks(INPUTS_AT_ONCE)) {
+            let runs = turned.chunks_exact(INPUTS_AT_ONCE);
+            for (mut run, turned) in to.rows_mut().into_iter().zip(runs) {
                 for (weight, &turned) in run.iter_mut().zip(turned) {
                     *weight = turned;
                 }
             }
         }
     };
-    let targets = weights.axis_chunks_iter_mut(Axis(0), UNITS_PER_TASK);
-    if units.len() > UNITS_PER_TASK {
-        units.par_chunks(UNITS_PER_TASK).zip(targets.into_par_iter()).for_each(task);
+    // Threads share out the inputs: each reads its part of the kernel once.
+    let parts = kernel.axis_chunks_iter(Axis(0), INPUTS_PER_TASK);
+    if tasks::is_worth_sharing(OPERATIONS * weights.len()) {
+        let targets = weights.axis_chunks_iter_mut(Axis(1), INPUTS_PER_TASK);
+        parts.into_par_iter().zip(targets.into_par_iter()).for_each(task);
     } else {
-        units.chunks(UNITS_PER_TASK).zip(targets).for_each(task);
+        parts.zip(weights.axis_chunks_iter_mut(Axis(1), INPUTS_PER_TASK)).for_each(task);
     }
     weights
-}
-
-/// `|t b - s a| . r` for scales s and t, in `LANES` sums that are added in the end.
-fn spread(a: &[f32], b: &[f32], (s, t): (f64, f64), r: &[f64]) -> f64 {
-    let mut lanes = [0.0_f64; LANES];
-    let whole = r.len() - r.len() % LANES;
-    let add = |sum: &mut f64, a: f32, b: f32, r: f64| {
-        *sum += (t * f64::from(b) - s * f64::from(a)).abs() * r;
-    };
-    let chunks = a.chunks_exact(LANES).zip(b.chunks_exact(LANES)).zip(r.chunks_exact(LANES));
-    for ((a, b), r) in chunks {
-        for lane in 0..LANES {
-            add(&mut lanes[lane], a[lane], b[lane], r[lane]);
-        }
-    }
-    for at in whole..r.len() {
-        add(&mut lanes[at - whole], a[at], b[at], r[at]);
-    }
-    lanes.iter().sum()
 }

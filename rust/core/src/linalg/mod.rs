@@ -14,7 +14,9 @@ pub(crate) use gram::{add_gram, gram, mirror, update_gram};
 pub(crate) use products::{
     multiply_add, multiply_f32, parallel_product, product_f32, product_of_rows,
 };
-pub(crate) use rows::{WideKernel, centre_radius_product, pull_back, selected_product};
+pub(crate) use rows::{
+    WideKernel, centre_radius_product, pull_back, select_columns, selected_products,
+};
 pub(crate) use spectrum::{frobenius, spectral_norm, spectral_radius};
 
 /// Below this many multiplications a product is not worth sharing out.

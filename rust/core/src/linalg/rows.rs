@@ -1,14 +1,23 @@
 //! Products of float32 kernels with coefficients in float64.
 
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
+#![expect(clippy::inline_always)] // what is not inlined is compiled for the narrowest registers
+
+use std::borrow::Cow;
+
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, Slice, Zip};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::PARALLEL_FROM;
+use crate::lanes::{self, sum_of_squares};
 
 /// Columns of a matrix-vector product that one task takes.
 const COLUMNS_PER_TASK: usize = 512;
 /// Rows of a kernel that one task widens.
 const KERNEL_ROWS_PER_TASK: usize = 64;
+/// Rows of a selection that one task takes: fewer, as there are few in all.
+const SELECTED_ROWS_PER_TASK: usize = 32;
 
 /// `m W` and `r |W|`, for a centre m and a radius r of length `kernel.nrows()`.
 ///
@@ -25,13 +34,12 @@ pub(crate) fn centre_radius_product(
     let accumulate = |first: usize, centres: &mut [f64], radii: &mut [f64]| {
         let part = kernel.slice_axis(Axis(1), Slice::from(first..first + centres.len()));
         for &row in &rows {
-            let (m, r) = (centre[row], radius[row]);
-            let sums = centres.iter_mut().zip(radii.iter_mut());
-            for (&weight, (c, rho)) in part.row(row).iter().zip(sums) {
-                let weight = f64::from(weight);
-                *c += weight * m;
-                *rho += weight.abs() * r;
-            }
+            let (middle, reach) = (centre[row], radius[row]);
+            let weights = part.row(row);
+            // Rows lie side by side but for kernels that nobody has laid out so.
+            let weights = weights.to_slice().map_or_else(|| weights.to_vec().into(), Cow::Borrowed);
+            let weights = weights.as_ref();
+            lanes::run(AddRow { weights, middle, reach, centres, radii });
         }
     };
     if rows.len() * columns < PARALLEL_FROM {
@@ -43,6 +51,29 @@ pub(crate) fn centre_radius_product(
         );
     }
     image
+}
+
+/// A row of a kernel times a middle, and its sizes times a reach, added to what there is.
+struct AddRow<'a> {
+    weights: &'a [f32],
+    middle: f64,
+    reach: f64,
+    centres: &'a mut [f64],
+    radii: &'a mut [f64],
+}
+
+impl WithSimd for AddRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let sums = self.centres.iter_mut().zip(self.radii);
+        for (&weight, (centre, radius)) in self.weights.iter().zip(sums) {
+            let weight = f64::from(weight);
+            *centre += weight * self.middle;
+            *radius += weight.abs() * self.reach;
+        }
+    }
 }
 
 /// Centre and radius rows times W and |W|, many rows at a time.
@@ -99,32 +130,68 @@ pub(crate) fn pull_back(
     pulled
 }
 
-/// `W C^T`, or `|W| C^T`, for some rows of a kernel W: of shape (those rows, rows of C).
-pub(crate) fn selected_product(
+/// For some rows and columns W of a kernel: `W S^T`, `|W| A^T` for coefficients S and A on the
+/// columns, both of shape (rows of W, rows of S), and the lengths of the rows of W, as computed.
+pub(crate) fn selected_products(
     kernel: ArrayView2<'_, f32>,
-    selected: &[usize],
-    coefficients: ArrayView2<'_, f64>,
-    absolute: bool,
-) -> Array2<f64> {
-    let columns = kernel.ncols();
-    let mut product = Array2::zeros((selected.len(), coefficients.nrows()));
-    let task = |(rows, mut target): (&[usize], ArrayViewMut2<'_, f64>)| {
-        let weight = |(row, column): (usize, usize)| {
-            let weight = kernel[[rows[row], column]];
-            f64::from(if absolute { weight.abs() } else { weight })
-        };
-        let block = Array2::from_shape_fn((rows.len(), columns), weight);
-        let right = coefficients.t();
-        ndarray::linalg::general_mat_mul(1.0, &block, &right, 0.0, &mut target);
+    rows: &[usize],
+    columns: &[usize],
+    (signed, absolute): (ArrayView2<'_, f64>, ArrayView2<'_, f64>),
+) -> (Array2<f64>, Array2<f64>, Vec<f64>) {
+    let shape = (rows.len(), signed.nrows());
+    let (mut by_sign, mut by_size) = (Array2::zeros(shape), Array2::zeros(shape));
+    let mut lengths = vec![0.0; rows.len()];
+    let task = |rows: &[usize],
+                mut by_sign: ArrayViewMut2<'_, f64>,
+                mut by_size: ArrayViewMut2<'_, f64>,
+                lengths: &mut [f64]| {
+        let mut block = Array2::zeros((rows.len(), columns.len()));
+        for ((mut weights, length), &row) in block.rows_mut().into_iter().zip(lengths).zip(rows) {
+            let row = kernel.row(row);
+            for (weight, &column) in weights.iter_mut().zip(columns) {
+                *weight = f64::from(row[column]);
+            }
+            *length = weights.as_slice().map_or(0.0, sum_of_squares).sqrt();
+        }
+        general_mat_mul(1.0, &block, &signed.t(), 0.0, &mut by_sign);
+        block.mapv_inplace(f64::abs);
+        general_mat_mul(1.0, &block, &absolute.t(), 0.0, &mut by_size);
     };
-    if product.len() * columns < PARALLEL_FROM {
-        let targets = product.axis_chunks_iter_mut(Axis(0), KERNEL_ROWS_PER_TASK);
-        selected.chunks(KERNEL_ROWS_PER_TASK).zip(targets).for_each(task);
+    let parts = rows.chunks(SELECTED_ROWS_PER_TASK).zip(lengths.chunks_mut(SELECTED_ROWS_PER_TASK));
+    let targets = by_sign
+        .axis_chunks_iter_mut(Axis(0), SELECTED_ROWS_PER_TASK)
+        .zip(by_size.axis_chunks_iter_mut(Axis(0), SELECTED_ROWS_PER_TASK));
+    let tasks = parts.zip(targets);
+    if rows.len() * columns.len() * signed.nrows() < PARALLEL_FROM {
+        tasks.for_each(|((rows, lengths), (signs, sizes))| task(rows, signs, sizes, lengths));
     } else {
-        let targets = product.axis_chunks_iter_mut(Axis(0), KERNEL_ROWS_PER_TASK);
-        selected.par_chunks(KERNEL_ROWS_PER_TASK).zip(targets.into_par_iter()).for_each(task);
+        let tasks: Vec<_> = tasks.collect();
+        tasks
+            .into_par_iter()
+            .with_max_len(1)
+            .for_each(|((rows, lengths), (signs, sizes))| task(rows, signs, sizes, lengths));
     }
-    product
+    (by_sign, by_size, lengths)
+}
+
+/// Some columns of a matrix, in row-major order: `select` would lay them out one after the other.
+pub(crate) fn select_columns<T: Copy + Default + Send + Sync>(
+    matrix: ArrayView2<'_, T>,
+    columns: &[usize],
+) -> Array2<T> {
+    let mut selected = Array2::default((matrix.nrows(), columns.len()));
+    let work = Zip::from(selected.rows_mut()).and(matrix.rows());
+    let row = |mut to: ArrayViewMut1<'_, T>, from: ArrayView1<'_, T>| {
+        for (to, &column) in to.iter_mut().zip(columns) {
+            *to = from[column];
+        }
+    };
+    if matrix.nrows() * columns.len() < PARALLEL_FROM {
+        work.for_each(row);
+    } else {
+        work.par_for_each(row);
+    }
+    selected
 }
 
 #[cfg(test)]
@@ -163,7 +230,7 @@ mod tests {
         }
 
         #[test]
-        fn selected_rows_are_those_of_the_whole_product(
+        fn selected_rows_and_columns_are_those_of_the_whole_product(
             seed in 0_u64..1_000,
             rows in 1_usize..200,
             columns in 1_usize..120,
@@ -172,12 +239,20 @@ mod tests {
             let kernel = sample(seed, rows, columns);
             let coefficients = sample(seed + 1, count, columns).mapv(f64::from);
             let selected: Vec<usize> = (0..rows).filter(|row| row % 3 != 1).collect();
-            for absolute in [false, true] {
-                let whole = pull_back(kernel.view(), coefficients.view(), absolute);
-                let part =
-                    selected_product(kernel.view(), &selected, coefficients.view(), absolute);
+            let active: Vec<usize> = (0..columns).filter(|column| column % 4 != 2).collect();
+            let part = select_columns(coefficients.view(), &active);
+            prop_assert_eq!(&part, &coefficients.select(Axis(1), &active));
+            let found =
+                selected_products(kernel.view(), &selected, &active, (part.view(), part.view()));
+            let weights = select_columns(kernel.view(), &active);
+            for (absolute, found) in [(false, &found.0), (true, &found.1)] {
+                let whole = pull_back(weights.view(), part.view(), absolute);
                 let expected = whole.select(Axis(1), &selected).reversed_axes();
-                prop_assert!((&part - &expected).iter().all(|d| d.abs() < 1e-12));
+                prop_assert!((found - &expected).iter().all(|d| d.abs() < 1e-12));
+            }
+            for (&row, length) in selected.iter().zip(found.2) {
+                let squares: f64 = weights.row(row).iter().map(|&w| f64::from(w).powi(2)).sum();
+                prop_assert!((length - squares.sqrt()).abs() < 1e-12);
             }
         }
     }

@@ -14,7 +14,7 @@ use nnprune_core::random::Random;
 use nnprune_core::sensitivity::Sensitivity;
 use proptest::prelude::*;
 
-use crate::networks::{bounds, network, sample, unit_box};
+use crate::networks::{bounds, chain, network, sample, unit_box};
 
 const SAMPLES: usize = 40;
 
@@ -53,6 +53,8 @@ proptest! {
         layer in 0_usize..2,
         nominee in 0_usize..5,
         shift in 1_usize..5,
+        // Rows for each logit, or one for all together.
+        most_coefficients in prop_oneof![Just(usize::MAX), Just(1)],
     ) {
         let network = network(seed);
         let group = &network.groups()[layer + 1];
@@ -60,7 +62,8 @@ proptest! {
         let mut go_on = never_stop();
         let poll = &mut Poll::new(&mut go_on);
         let before = bounds(&network, unit_box(&network));
-        let sensitivity = Sensitivity::of(&network, &[group], &before, poll).unwrap();
+        let sensitivity =
+            Sensitivity::within(most_coefficients, &network, &[group], &before, poll).unwrap();
         let known = &mut KnownRows::default();
         let scoring =
             Scoring { change: Change::Interval, bounds: &before, sensitivity: &sensitivity };
@@ -89,6 +92,48 @@ proptest! {
                     prop_assert!(g.0 - f.1 <= range.upper + slack, "{range:?} {f:?} {g:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn one_sensitivity_serves_all_layers_of_an_epoch(
+        seed in 0_u64..10_000,
+        units in 0_usize..16,
+        most_coefficients in prop_oneof![3 => Just(usize::MAX), 1 => Just(1)],
+    ) {
+        let network = chain(seed);
+        let groups = network.groups();
+        let mut go_on = never_stop();
+        let poll = &mut Poll::new(&mut go_on);
+        let mut before = bounds(&network, unit_box(&network));
+        let all: Vec<_> = groups.iter().collect();
+        let sensitivity =
+            Sensitivity::within(most_coefficients, &network, &all, &before, poll).unwrap();
+        let random = &mut Random::from_seed(seed + 4);
+        let points: Vec<Intervals> = (0..SAMPLES).map(|_| sample(&network, random)).collect();
+        let mut merged = network.clone();
+        for group in &groups {
+            let nominee = units % group.units;
+            let delegate = (nominee + 1 + units / 4 % (group.units - 1)) % group.units;
+            let pair = Pair { nominee, delegate };
+            let known = (Some(&sensitivity), &mut KnownRows::default());
+            let injected = impact::inject(&merged, group, &[pair], &before, known, poll).unwrap();
+            let old = merged.clone();
+            let changes = merge::merge(&mut merged, group, &[pair]).unwrap();
+            let roundings: Vec<_> = changes.into_iter().map(|change| change.rounding).collect();
+            let after = before.updated(&merged, &group.downstream, poll).unwrap();
+            let step = Step { before: &before, after: &after, sensitivity: Some(&sensitivity) };
+            let joint =
+                impact::joint(&merged, group, injected, &roundings, &step, poll).unwrap();
+            for point in &points {
+                let pairs = logits(&old, point.clone()).into_iter();
+                let pairs = pairs.zip(logits(&merged, point.clone()));
+                for ((f, g), range) in pairs.zip(joint.iter()) {
+                    prop_assert!(range.lower <= g.1 - f.0, "{range:?} {f:?} {g:?}");
+                    prop_assert!(g.0 - f.1 <= range.upper, "{range:?} {f:?} {g:?}");
+                }
+            }
+            before = after;
         }
     }
 

@@ -1,5 +1,7 @@
 //! Saliency of pairs of units (eq. 2), from one Gram product that is kept up to date.
 
+mod distances;
+
 use ndarray::{Array2, ArrayView2};
 
 use crate::config::{BiasTerm, Outgoing};
@@ -35,9 +37,6 @@ pub struct Candidate {
 
 /// Delegates by distance, the nearest first.
 type Nearest = Vec<(f64, usize)>;
-
-/// What a squared distance to a unit is made of.
-type SquareParts<'a> = ((&'a f64, &'a f64), ((&'a f64, &'a f64), &'a f64));
 
 /// The saliencies of one layer's units.
 #[derive(Debug, Clone)]
@@ -181,6 +180,7 @@ impl Saliency {
         poll: &mut Poll<'_>,
     ) -> Result<Vec<Candidate>> {
         let kernel = kernel_of(network, group);
+        let (live, open) = (self.apart(is_live), self.apart(is_free));
         let free: Vec<usize> = (0..is_free.len()).filter(|&unit| is_free[unit]).collect();
         let at_once = (OPERATIONS_PER_POLL / (OPERATIONS * group.units)).max(NOMINEES_PER_POLL);
         let mut candidates = Vec::with_capacity(free.len());
@@ -193,7 +193,7 @@ impl Saliency {
                 .filter(|&nominee| !self.nearest[nominee].as_ref().is_some_and(any_live))
                 .collect();
             let found = tasks::map(stale.len(), OPERATIONS * group.units, |at| {
-                self.cheapest(kernel, stale[at], is_live)
+                self.cheapest(kernel, stale[at], &live)
             });
             for (nominee, found) in stale.into_iter().zip(found) {
                 self.nearest[nominee] = Some(found);
@@ -204,7 +204,7 @@ impl Saliency {
                 let (distance, delegate) = self.nearest[nominee]
                     .as_deref()
                     .and_then(first_free)
-                    .or_else(|| first_free(&self.cheapest(kernel, nominee, is_free)))?;
+                    .or_else(|| first_free(&self.cheapest(kernel, nominee, &open)))?;
                 let saliency = self.outgoing[nominee] * distance;
                 Some(Candidate { saliency, pair: Pair { nominee, delegate } })
             }));
@@ -223,30 +223,33 @@ impl Saliency {
         nominee: usize,
         is_free: &[bool],
     ) -> Option<Candidate> {
-        let nearest = self.cheapest(kernel_of(network, group), nominee, is_free);
+        let nearest = self.cheapest(kernel_of(network, group), nominee, &self.apart(is_free));
         let &(distance, delegate) = nearest.first()?;
         let saliency = self.outgoing[nominee] * distance;
         Some(Candidate { saliency, pair: Pair { nominee, delegate } })
     }
 
-    /// The nominee's cheapest free delegates, cheapest first, ties by unit number.
+    /// Infinity for the units that cannot be delegates now, 0 for the others.
+    fn apart(&self, is_free: &[bool]) -> Vec<f64> {
+        let can_delegate = self.can_delegate.iter().zip(is_free);
+        can_delegate.map(|(&can, &free)| if can && free { 0.0 } else { f64::INFINITY }).collect()
+    }
+
+    /// The nominee's cheapest delegates of those that are not `apart`, cheapest first, ties by unit
+    /// number.
     fn cheapest(
         &self,
         kernel: ArrayView2<'_, f32>,
         nominee: usize,
-        is_free: &[bool],
+        apart: &[f64],
     ) -> Vec<(f64, usize)> {
         let mut best: Nearest = Vec::with_capacity(REMEMBERED + 1);
         // Without outgoing weights every delegate costs nothing: the first will do.
         let idle = self.outgoing[nominee] == 0.0;
         let mut farthest = f64::INFINITY;
-        for (delegate, square) in self.squares(nominee).into_iter().enumerate() {
+        for (delegate, square) in self.squares(nominee, apart).into_iter().enumerate() {
             // Most are too far away to be remembered.
-            if square > farthest
-                || delegate == nominee
-                || !is_free[delegate]
-                || !self.can_delegate[delegate]
-            {
+            if square > farthest || apart[delegate] != 0.0 || delegate == nominee {
                 continue;
             }
             let distance = if idle { 0.0 } else { self.distance(kernel, nominee, delegate) };
@@ -262,24 +265,6 @@ impl Saliency {
             }
         }
         best
-    }
-
-    /// The squared distances from a nominee to every unit, biases as one more weight; 0 where they
-    /// must be computed otherwise. Without a branch: the processor does several at once.
-    fn squares(&self, nominee: usize) -> Vec<f64> {
-        let (own, scale, bias) = (self.norms[nominee], self.scale[nominee], self.bias[nominee]);
-        let largest = scale * scale * self.largest[nominee];
-        let row = self.gram.row(nominee);
-        let products = row.to_slice().unwrap_or_default().iter().zip(&self.norms);
-        let units = self.scale.iter().zip(&self.bias).zip(&self.largest);
-        let square = |((&product, &norm), ((&other, &b), &once)): SquareParts<'_>| {
-            let norms = own + norm;
-            let squared = norms - 2.0 * scale * other * product;
-            let lost = (CANCELLATION * norms).max(DRIFT * (largest + other * other * once));
-            let total = squared + (bias - b) * (bias - b);
-            if squared > lost { total } else { 0.0 }
-        };
-        products.zip(units).map(square).collect()
     }
 }
 
