@@ -12,6 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 
 # The wheel is built once and installed into each environment; what is up to date is left alone.
 WHEEL := dist/wheel/.built
+WHEEL_PROFILE ?= release
 WHEEL_INPUTS := $(shell find Cargo.toml Cargo.lock pyproject.toml README.md LICENSE rust python \
 	-not -path '*/__pycache__*' -not -name '*.so' 2>/dev/null)
 ENVIRONMENTS := .venv-test .venv-demo
@@ -30,8 +31,8 @@ demo: .venv-demo/.package  ## Set up .venv-demo and prune the model that ships i
 test: test-rust test-python  ## Run all tests.
 
 .PHONY: test-rust
-test-rust:  ## Run the tests of the Rust core.
-	cargo test --workspace --locked
+test-rust:  ## Run the tests of the Rust core (the bindings are tested from Python).
+	cargo test --package nnprune-core --locked
 
 .PHONY: test-python
 test-python: .venv-test/.package  ## Run the Python tests against the installed wheel.
@@ -90,7 +91,7 @@ clean:  ## Remove everything that these targets made.
 
 $(WHEEL): $(WHEEL_INPUTS) .venv-build/.maturin
 	rm -rf $(@D)
-	.venv-build/bin/maturin build --release --interpreter .venv-build/bin/python --out $(@D)
+	.venv-build/bin/maturin build --profile $(WHEEL_PROFILE) --interpreter .venv-build/bin/python --out $(@D)
 	touch $@
 
 .venv-test/.dependencies: EXTRAS := [dev]
