@@ -3,7 +3,7 @@
 Doubles the width, the number of inputs, the depth and the number of outputs of dense ReLU networks
 with normal weights and fits slopes in log-log tables:
 
-    python benches/growth.py [--quick] [--only width inputs depth outputs epochs] [--json]
+    python benches/growth.py [--quick] [--only width width3 inputs depth outputs epochs] [--json]
 
 *A merge*: CPU time of annealing from one target to a larger one at the same step, which is a
 difference of two runs, so that the first Gram products and the first propagation are not in it;
@@ -33,9 +33,11 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+Item = TypeVar("Item")
 
 TARGETS = (0.25, 0.5)
 STEP = 1 / 32
@@ -94,6 +96,10 @@ AXES = {
     "width": Axis(
         {n: Sizes(n, n, 2, 10) for n in (128, 256, 512, 1024, 2048)}, (128, 256, 512), 2.0, 1.0
     ),
+    # Three hidden layers: norms of the kernels between them are needed.
+    "width3": Axis(
+        {n: Sizes(n, n, 3, 10) for n in (128, 256, 512, 1024, 2048)}, (128, 256, 512), 2.0, 1.0
+    ),
     "inputs": Axis(
         {n: Sizes(n, 256, 1, 10) for n in (256, 512, 1024, 2048, 4096, 8192, 16384)},
         (1024, 2048, 4096),
@@ -129,7 +135,7 @@ def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
     return float(np.polyfit(x, y, 1)[0])
 
 
-def larger_half(values: Sequence[float]) -> Sequence[float]:
+def larger_half(values: Sequence[Item]) -> Sequence[Item]:
     """Return the last half of some values, at least three where there are three."""
     return values[-max((len(values) + 1) // 2, 3) :]
 
@@ -260,10 +266,14 @@ def grown(name: str, *, quick: bool, repeat: int) -> dict[str, Any]:
         what: slope(larger_half(sizes), larger_half([row[what] for row in rows]))
         for what in ("merge", "candidate")
     }
+    unfitted = {
+        what: [row["size"] for row in larger_half(rows) if row[what] <= 0] for what in fitted
+    }
     return {
         "axis": name,
         "rows": rows,
         "slopes": fitted,
+        "left_out": unfitted,
         "asked": {"merge": axis.merge, "candidate": axis.candidate},
     }
 
@@ -299,6 +309,9 @@ def told(report: Mapping[str, Any]) -> str:
         for what in ("merge", "candidate")
     ]
     lines.append(f"     asked{''.join(wanted)}")
+    for what, left_out in report["left_out"].items():
+        if left_out:
+            lines.append(f"     {what}: {left_out} left out, lost in what else the machine did")
     return "\n".join(lines)
 
 

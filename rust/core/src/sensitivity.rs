@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
 use rayon::prelude::*;
 
+pub use crate::adjoint::Stretches;
 use crate::adjoint::{ActiveRows, Columns, Enclosure, Tools};
 use crate::bounds::Bounds;
 use crate::error::{Poll, Result};
@@ -65,13 +66,26 @@ impl Sensitivity {
         bounds: &Bounds,
         poll: &mut Poll<'_>,
     ) -> Result<Self> {
-        Self::within(MOST_COEFFICIENTS, network, groups, bounds, poll)
+        let stretches = &mut Stretches::default();
+        Self::within(MOST_COEFFICIENTS, stretches, network, groups, bounds, poll)
+    }
+
+    /// The same in the course of a run, for which norms of wide kernels are carried along.
+    pub(crate) fn in_run(
+        stretches: &mut Stretches,
+        network: &Network,
+        groups: &[&Group],
+        bounds: &Bounds,
+        poll: &mut Poll<'_>,
+    ) -> Result<Self> {
+        Self::within(MOST_COEFFICIENTS, stretches, network, groups, bounds, poll)
     }
 
     /// The same with a limit: where a node has more coefficients than this, one row for each logit
     /// and one column for each element that is read, one row bounds all logits together.
     pub fn within(
         most_coefficients: usize,
+        stretches: &mut Stretches,
         network: &Network,
         groups: &[&Group],
         bounds: &Bounds,
@@ -90,7 +104,7 @@ impl Sensitivity {
             together: logits.saturating_mul(widest) > most_coefficients,
         };
         let mut open = found.heads(network);
-        let mut tools = Tools::once();
+        let mut tools = Tools::once(std::mem::take(stretches));
         for id in (0..reached.len()).rev().filter(|&id| reached[id]) {
             let Some(rows) = open[id].take() else { continue };
             let reads = Reads::of(network, groups, id);
@@ -123,6 +137,7 @@ impl Sensitivity {
                 found.outputs.insert(id, rows.kept());
             }
         }
+        *stretches = tools.into_stretches();
         Ok(found)
     }
 

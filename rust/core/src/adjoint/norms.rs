@@ -1,6 +1,6 @@
 //! Norms of the linear ops, for the ball of an enclosure.
 
-use ndarray::{Array2, ArrayView1, ArrayView2, Axis, Slice};
+use ndarray::{ArrayView1, ArrayView2, Axis, Slice};
 
 use crate::linalg::spectral_norm;
 use crate::network::{Network, NodeId, Op, PoolKind, Window};
@@ -64,16 +64,6 @@ impl Norms {
         Self { spectral: spectral_norm(kernel), columns: row_norms(kernel) }
     }
 
-    /// The norms of a dense op with this kernel, if only some of its columns count.
-    pub(super) fn of_columns(kernel: ArrayView2<'_, f32>, active: &[usize]) -> Self {
-        if active.len() == kernel.ncols() {
-            return Self::of_rows(kernel);
-        }
-        let at = |(row, place): (usize, usize)| kernel[[row, active[place]]];
-        let part = Array2::from_shape_fn((kernel.nrows(), active.len()), at);
-        Self::of_rows(part.view())
-    }
-
     /// An op whose kernel, with these norms, slides: an input is in `overlap` windows at most.
     fn sliding(kernel: f64, columns: Vec<f64>, window: &Window) -> Self {
         Self { spectral: up(kernel * (window.overlap() as f64).sqrt(), 4), columns }
@@ -94,9 +84,14 @@ fn row_norms(kernel: ArrayView2<'_, f32>) -> Vec<f64> {
 }
 
 /// The L2 norm of one row, rounded up.
-pub(super) fn row_norm(row: ArrayView1<'_, f32>) -> f64 {
-    let squares: f64 = row.iter().map(|&w| f64::from(w) * f64::from(w)).sum();
-    up(squares.sqrt(), row.len())
+fn row_norm(row: ArrayView1<'_, f32>) -> f64 {
+    weights_norm(row.iter().copied(), row.len())
+}
+
+/// The L2 norm of so many weights, rounded up.
+pub(super) fn weights_norm(weights: impl Iterator<Item = f32>, count: usize) -> f64 {
+    let squares: f64 = weights.map(|w| f64::from(w) * f64::from(w)).sum();
+    up(squares.sqrt(), count)
 }
 
 /// The norms of a channel's rows, one a tap, together: each tap meets an input at one position.

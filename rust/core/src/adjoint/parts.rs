@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Norms;
 use super::ellipsoid::{Pulled, Shape, Shapes};
 use super::enclosure::{Enclosure, slack};
+use super::{Norms, Stretches};
 use crate::interval::{Interval, product as times};
 use crate::network::{Network, NodeId, Op};
 
@@ -27,19 +27,25 @@ pub(super) struct Part {
 pub(crate) struct Tools {
     norms: HashMap<NodeId, Arc<Norms>>,
     pub(super) shapes: Option<Shapes>,
-    /// Whether every node is met once, so that norms can be those of what matters there.
-    once: bool,
+    /// Where every node is met once, so that norms can be those of what matters there: what is
+    /// known of wide kernels' norms.
+    stretches: Option<Stretches>,
 }
 
 impl Tools {
     /// Balls only, or ellipsoids too: they cost products of square matrices.
     pub(crate) fn new(ellipsoids: bool) -> Self {
-        Self { norms: HashMap::new(), shapes: ellipsoids.then(Shapes::default), once: false }
+        Self { norms: HashMap::new(), shapes: ellipsoids.then(Shapes::default), stretches: None }
     }
 
     /// Balls only, for rows that meet every node once.
-    pub(crate) fn once() -> Self {
-        Self { once: true, ..Self::new(false) }
+    pub(crate) fn once(stretches: Stretches) -> Self {
+        Self { stretches: Some(stretches), ..Self::new(false) }
+    }
+
+    /// What is known of wide kernels' norms now.
+    pub(crate) fn into_stretches(self) -> Stretches {
+        self.stretches.unwrap_or_default()
     }
 
     /// The norms of a node's op; `active` tells for which of its outputs, if it is asked.
@@ -50,10 +56,10 @@ impl Tools {
         active: impl FnOnce() -> Vec<usize>,
     ) -> Arc<Norms> {
         let node = network.node(id);
-        match &node.op {
+        match (&node.op, &mut self.stretches) {
             // Units that are gone keep their weights until the end; no row asks for them.
-            Op::Dense(layer) if self.once && layer.kernel.ncols() == node.len() => {
-                Arc::new(Norms::of_columns(layer.kernel.view(), &active()))
+            (Op::Dense(layer), Some(stretches)) if layer.kernel.ncols() == node.len() => {
+                Arc::new(stretches.norms(id, layer.kernel.view(), &active()))
             }
             _ => {
                 let make = || Arc::new(Norms::of(network, id));

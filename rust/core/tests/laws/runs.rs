@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use nnprune_core::activation::Activation;
 use nnprune_core::bounds::{Bounds, InputBox};
 use nnprune_core::config::{
     AnnealingConfig, BiasTerm, Change, Config, Method, Outgoing, ValidConfig,
@@ -9,12 +10,13 @@ use nnprune_core::config::{
 use nnprune_core::error::{Error, Poll, never_stop};
 use nnprune_core::impact::Pair;
 use nnprune_core::interval::Intervals;
-use nnprune_core::network::{Network, Op};
+use nnprune_core::network::{Network, NetworkBuilder, Op};
 use nnprune_core::prune::{Observer, Pruning, StoppedBy, Verdict, prune};
+use nnprune_core::random::Random;
 use nnprune_core::trace::EpochTrace;
 use proptest::prelude::*;
 
-use crate::networks::{network, unit_box};
+use crate::networks::{bounds, dense, network, sample, unit_box};
 
 fn config(method: Method, target: f64, step: f64, seed: u64) -> ValidConfig {
     Config {
@@ -252,4 +254,47 @@ fn seeds_give_the_same_numbers_for_ever() {
     let draws: Vec<f64> = (0..3).map(|_| random.uniform()).collect();
     // Printed once by this very stream; another generator or another conversion differs.
     assert_eq!(draws, [0.127_657_285_619_430_35, 0.347_552_828_763_353_03, 0.709_750_523_336_854]);
+}
+
+/// Two inputs, three layers of 520 units, three logits.
+fn wide() -> Network {
+    let random = &mut Random::from_seed(7);
+    let relu = Activation::parse("relu", &[]).unwrap();
+    let mut builder = NetworkBuilder::new();
+    builder.add("x", &[], Op::Input, Some(&[2]), None).unwrap();
+    let (mut last, mut width) = ("x".to_owned(), 2);
+    for (layer, units) in [520, 520, 520, 3].into_iter().enumerate() {
+        let mut weights = dense(random, width, units);
+        weights.kernel = (&*weights.kernel / (width as f32).sqrt()).into();
+        let name = format!("d{layer}");
+        builder.add(&name, &[&last], Op::Dense(weights), None, None).unwrap();
+        last = name;
+        if units > 3 {
+            let name = format!("a{layer}");
+            builder.add(&name, &[&last], Op::Activation(relu), None, None).unwrap();
+            last = name;
+        }
+        width = units;
+    }
+    builder.build(&[&last]).unwrap()
+}
+
+/// So wide that spectral norms are carried from epoch to epoch.
+#[test]
+fn the_impact_of_a_wide_run_holds() {
+    let network = wide();
+    let pruning =
+        run(&network, &config(Method::Greedy { pool: 2, change: Change::Interval }, 0.1, 0.02, 0));
+    assert!(pruning.trace.len() > 3);
+    let random = &mut Random::from_seed(8);
+    for _ in 0..50 {
+        let point = sample(&network, random);
+        let values = |network: &Network| bounds(network, point.clone());
+        let (old, new) = (values(&network), values(&pruning.network));
+        let (f, g) = (old.of(network.logits()[0]), new.of(pruning.network.logits()[0]));
+        for ((f, g), range) in f.iter().zip(g.iter()).zip(pruning.impact.iter()) {
+            assert!(range.lower <= g.upper - f.lower && g.lower - f.upper <= range.upper);
+            assert!(range.is_finite());
+        }
+    }
 }

@@ -11,7 +11,7 @@ use nnprune_core::merge;
 use nnprune_core::network::{Dense, Network, NetworkBuilder, Op};
 use nnprune_core::one_shot::with_final_delegates;
 use nnprune_core::random::Random;
-use nnprune_core::sensitivity::Sensitivity;
+use nnprune_core::sensitivity::{Sensitivity, Stretches};
 use proptest::prelude::*;
 
 use crate::networks::{bounds, chain, network, sample, unit_box};
@@ -54,7 +54,7 @@ proptest! {
         nominee in 0_usize..5,
         shift in 1_usize..5,
         // Rows for each logit, or one for all together.
-        most_coefficients in prop_oneof![Just(usize::MAX), Just(1)],
+        most in prop_oneof![Just(usize::MAX), Just(1)],
     ) {
         let network = network(seed);
         let group = &network.groups()[layer + 1];
@@ -63,7 +63,8 @@ proptest! {
         let poll = &mut Poll::new(&mut go_on);
         let before = bounds(&network, unit_box(&network));
         let sensitivity =
-            Sensitivity::within(most_coefficients, &network, &[group], &before, poll).unwrap();
+            Sensitivity::within(most, &mut Stretches::default(), &network, &[group], &before, poll)
+                .unwrap();
         let known = &mut KnownRows::default();
         let scoring =
             Scoring { change: Change::Interval, bounds: &before, sensitivity: &sensitivity };
@@ -99,7 +100,7 @@ proptest! {
     fn one_sensitivity_serves_all_layers_of_an_epoch(
         seed in 0_u64..10_000,
         units in 0_usize..16,
-        most_coefficients in prop_oneof![3 => Just(usize::MAX), 1 => Just(1)],
+        most in prop_oneof![3 => Just(usize::MAX), 1 => Just(1)],
     ) {
         let network = chain(seed);
         let groups = network.groups();
@@ -108,7 +109,8 @@ proptest! {
         let mut before = bounds(&network, unit_box(&network));
         let all: Vec<_> = groups.iter().collect();
         let sensitivity =
-            Sensitivity::within(most_coefficients, &network, &all, &before, poll).unwrap();
+            Sensitivity::within(most, &mut Stretches::default(), &network, &all, &before, poll)
+                .unwrap();
         let random = &mut Random::from_seed(seed + 4);
         let points: Vec<Intervals> = (0..SAMPLES).map(|_| sample(&network, random)).collect();
         let mut merged = network.clone();
