@@ -8,6 +8,8 @@ use crate::error::{Poll, Result};
 
 /// Rows of a kernel that are widened to f64 at a time.
 const ROWS_WIDENED: usize = 512;
+/// Columns of a task's result that are multiplied at a time.
+const COLUMNS_AT_ONCE: usize = 512;
 /// Sides of the squares that are mirrored at a time: both fit into a core's cache.
 const SQUARE: usize = 64;
 
@@ -19,9 +21,13 @@ pub(crate) fn gram(kernel: ArrayView2<'_, f32>, poll: &mut Poll<'_>) -> Result<A
     for part in kernel.axis_chunks_iter(Axis(0), ROWS_WIDENED) {
         poll.check()?;
         let mut block = wide.slice_axis_mut(Axis(0), Slice::from(..part.nrows()));
-        ndarray::Zip::from(&mut block).and(&part).for_each(|wide, &weight| {
-            *wide = f64::from(weight);
-        });
+        let work = ndarray::Zip::from(&mut block).and(&part);
+        let widen = |wide: &mut f64, &weight: &f32| *wide = f64::from(weight);
+        if part.len() < PARALLEL_FROM {
+            work.for_each(widen);
+        } else {
+            work.par_for_each(widen);
+        }
         add_gram(gram.view_mut(), block.view(), 1.0);
     }
     mirror(&mut gram);
@@ -47,7 +53,13 @@ fn add_lower(
         let left = a.slice_axis(Axis(1), Slice::from(first..last));
         let right = b.slice_axis(Axis(1), Slice::from(..last));
         let mut target = target.slice_axis_mut(Axis(1), Slice::from(..last));
-        ndarray::linalg::general_mat_mul(sign, &left.t(), &right, 1.0, &mut target);
+        let targets = target.axis_chunks_iter_mut(Axis(1), COLUMNS_AT_ONCE);
+        // A part of the columns at a time: what is packed of each stays in the core's own cache,
+        // where one thread does not push out what another needs.
+        let parts = right.axis_chunks_iter(Axis(1), COLUMNS_AT_ONCE);
+        for (mut target, right) in targets.zip(parts) {
+            ndarray::linalg::general_mat_mul(sign, &left.t(), &right, 1.0, &mut target);
+        }
     };
     if a.nrows() * gram.len() < PARALLEL_FROM {
         gram.axis_chunks_iter_mut(Axis(0), rows).enumerate().for_each(task);
