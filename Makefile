@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 # With --jobs compilers would ask for a share in jobs that they are not handed.
-unexport MAKEFLAGS
+unexport MAKEFLAGS MFLAGS
 
 SUPPORTED := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
