@@ -5,6 +5,9 @@
 
 #![expect(clippy::inline_always)] // what is not inlined is compiled for the narrowest registers
 
+use std::borrow::Cow;
+
+use ndarray::ArrayView1;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Parts of a sum that are taken side by side.
@@ -13,6 +16,11 @@ pub(crate) const LANES: usize = 8;
 /// Run a loop with the widest registers that there are.
 pub(crate) fn run<L: WithSimd>(work: L) -> L::Output {
     Arch::new().dispatch(work)
+}
+
+/// A row's numbers side by side, as such loops need them; copied where they do not lie so.
+pub(crate) fn side_by_side<T: Clone>(row: ArrayView1<'_, T>) -> Cow<'_, [T]> {
+    row.to_slice().map_or_else(|| row.to_vec().into(), Cow::Borrowed)
 }
 
 /// The sum of the squares of some numbers.

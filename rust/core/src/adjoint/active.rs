@@ -3,13 +3,12 @@
 //! Units that are gone keep their weights until a run is over; no row asks for them, and what they
 //! would cost is saved.
 
-use ndarray::{Array2, ArrayView2, Axis, Zip};
+use ndarray::{Array2, ArrayView2};
 
 use super::columns::Columns;
-use super::enclosure::{Enclosure, ROUNDOFF, length_of, slack};
+use super::enclosure::{Enclosure, kappa, length_of, slack};
 use crate::interval::{Intervals, product as times};
-use crate::linalg::selected_products;
-use crate::tasks;
+use crate::linalg::{select_columns, selected_products};
 
 /// An [`Enclosure`] on the active elements of a node's output.
 #[derive(Debug)]
@@ -31,15 +30,7 @@ impl ActiveRows {
     pub(crate) fn of(rows: Enclosure) -> Self {
         let (active, elements) = (rows.active(), rows.centre.ncols());
         let rows = if active.len() == elements { rows } else { rows.select(&active) };
-        let kappa = (active.len() as f64 + 3.0) * ROUNDOFF;
-        let mut reach = Array2::zeros(rows.radius.dim());
-        let work = Zip::from(&mut reach).and(&rows.radius).and(&rows.centre);
-        let add = |reach: &mut f64, &r: &f64, &c: &f64| *reach = r + kappa * c.abs();
-        if tasks::is_worth_sharing(rows.radius.len()) {
-            work.par_for_each(add);
-        } else {
-            work.for_each(add);
-        }
+        let (reach, kappa) = (rows.reach(), kappa(active.len()));
         let lengths = rows.centre.rows().into_iter().map(length_of);
         let balls = rows.norm.iter().zip(lengths);
         let balls = balls.map(|(&ball, length)| ball + kappa * length * slack(4)).collect();
@@ -72,10 +63,10 @@ impl ActiveRows {
     pub(crate) fn through(&self, kernel: ArrayView2<'_, f32>, vector: &Intervals) -> Intervals {
         let mut unknown = |_, _: &Array2<f64>, _: &[f64]| f64::INFINITY;
         if self.active.len() == self.elements {
-            return self.rows.through_rows(kernel, vector, &mut unknown);
+            return self.rows.reach_through_rows(&self.reach, kernel, vector, &mut unknown);
         }
-        let kernel = kernel.select(Axis(1), &self.active);
-        self.rows.through_rows(kernel.view(), vector, &mut unknown)
+        let kernel = select_columns(kernel, &self.active);
+        self.rows.reach_through_rows(&self.reach, kernel.view(), vector, &mut unknown)
     }
 
     /// Bounds of every row times a vector in the given intervals.

@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayView1};
 
 use super::parts::Part;
-use crate::lanes;
+use crate::lanes::{side_by_side, sum_of_squares};
 use crate::linalg::select_columns;
 
 /// Unit roundoff of f64.
@@ -34,12 +34,9 @@ pub(super) fn length(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     root(values.map(|x| x * x).sum(), n)
 }
 
-/// The same of a row, several numbers at a time where they lie side by side.
+/// The same of a row.
 pub(super) fn length_of(row: ArrayView1<'_, f64>) -> f64 {
-    match row.to_slice() {
-        Some(values) => root(lanes::sum_of_squares(values), values.len()),
-        None => length(row.iter().copied()),
-    }
+    root(sum_of_squares(&side_by_side(row)), row.len())
 }
 
 /// The root of a sum of so many squares, rounded up.
@@ -50,6 +47,11 @@ pub(super) fn root(squares: f64, terms: usize) -> f64 {
 /// What a result of about this many rounded operations may be too small by, as a factor.
 pub(super) fn slack(operations: usize) -> f64 {
     1.0 + 2.0 * (operations as f64 + 6.0) * f64::EPSILON
+}
+
+/// What a sum of so many products errs by, relative to the sum of their sizes.
+pub(super) fn kappa(terms: usize) -> f64 {
+    (terms as f64 + 3.0) * ROUNDOFF
 }
 
 impl Enclosure {

@@ -3,7 +3,7 @@
 use ndarray::Array2;
 
 use super::ellipsoid::{WIDEST, ball};
-use super::enclosure::{Enclosure, ROUNDOFF, length, length_of, slack};
+use super::enclosure::{Enclosure, ROUNDOFF, kappa, length, length_of, slack};
 use super::parts::{Part, Tools};
 use super::slopes::{Sloped, Slopes};
 use super::{Map, is_linear, pull, terms};
@@ -95,7 +95,7 @@ impl Enclosure {
         poll: &mut Poll<'_>,
     ) -> Result<Vec<(NodeId, Self)>> {
         let count = terms(network, id);
-        let kappa = (count as f64 + 3.0) * ROUNDOFF;
+        let kappa = kappa(count);
         let factor = slack(count);
         // What the centre's own rounding needs goes the way of the box.
         let reach = &self.radius + &self.centre.mapv(|c| kappa * c.abs());

@@ -1,13 +1,12 @@
 //! Enclosed rows times what moves: a vector of intervals, or one that meets a kernel first.
 
-use std::borrow::Cow;
-
-use ndarray::{Array2, ArrayView1, ArrayView2};
+use ndarray::{Array2, ArrayView1, ArrayView2, Zip};
 
 use super::Norms;
-use super::enclosure::{Enclosure, ROUNDOFF, length, length_of, slack};
+use super::enclosure::{Enclosure, ROUNDOFF, kappa, length, length_of, slack};
 use super::sums::Sums;
 use crate::interval::{Interval, Intervals, centre_radius, product as times};
+use crate::lanes::side_by_side;
 use crate::linalg::pull_back;
 use crate::network::NodeId;
 use crate::tasks;
@@ -28,10 +27,34 @@ impl Enclosure {
         vector: &Intervals,
         reached: &mut Reached<'_>,
     ) -> Intervals {
+        self.reach_through_rows(&self.reach(), kernel, vector, reached)
+    }
+
+    /// The box, and what the centre's rounding needs as it meets a kernel of as many columns.
+    pub(super) fn reach(&self) -> Array2<f64> {
+        let kappa = kappa(self.centre.ncols());
+        let mut reach = Array2::zeros(self.radius.dim());
+        let work = Zip::from(&mut reach).and(&self.radius).and(&self.centre);
+        let add = |reach: &mut f64, &r: &f64, &c: &f64| *reach = r + kappa * c.abs();
+        if tasks::is_worth_sharing(self.radius.len()) {
+            work.par_for_each(add);
+        } else {
+            work.for_each(add);
+        }
+        reach
+    }
+
+    /// [`Self::through_rows`] for a reach that is there already.
+    pub(super) fn reach_through_rows(
+        &self,
+        reach: &Array2<f64>,
+        kernel: ArrayView2<'_, f32>,
+        vector: &Intervals,
+        reached: &mut Reached<'_>,
+    ) -> Intervals {
         let norms = Norms::of_rows(kernel);
         let centre = pull_back(kernel, self.centre.view(), false);
-        let kappa = (kernel.ncols() as f64 + 3.0) * ROUNDOFF;
-        let reach = &self.radius + &self.centre.mapv(|c| kappa * c.abs());
+        let kappa = kappa(kernel.ncols());
         let radius = pull_back(kernel, reach.view(), true);
         let most: Vec<f64> =
             vector.iter().map(|each| each.lower.abs().max(each.upper.abs())).collect();
@@ -105,7 +128,7 @@ impl Enclosure {
         let most: Vec<f64> =
             vector.iter().map(|each| each.lower.abs().max(each.upper.abs())).collect();
         let whole = length_of(ArrayView1::from(&most));
-        let kappa = (n as f64 + 3.0) * ROUNDOFF;
+        let kappa = kappa(n);
         let bound = |row: usize| {
             let (centre, radius) = (self.centre.row(row), self.radius.row(row));
             let slices = centre.to_slice().zip(radius.to_slice());
@@ -141,8 +164,6 @@ pub(super) fn around(centre: f64, radius: f64) -> Interval {
 /// A row that is known times a vector of those middles, half widths and sizes.
 fn centre_times(row: ArrayView1<'_, f64>, vector: (&[f64], &[f64], &[f64])) -> Interval {
     let n = row.len();
-    let centre = row.to_slice().map_or_else(|| row.to_vec().into(), Cow::Borrowed);
-    let Sums { sum, size, reach, .. } = Sums::of(&centre, &vec![0.0; n], vector);
-    let kappa = (n as f64 + 3.0) * ROUNDOFF;
-    around(sum, (reach + kappa * size) * slack(n))
+    let Sums { sum, size, reach, .. } = Sums::of(&side_by_side(row), &vec![0.0; n], vector);
+    around(sum, (reach + kappa(n) * size) * slack(n))
 }

@@ -8,7 +8,8 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
 use rayon::prelude::*;
 
 use crate::error::{Poll, Result};
-use crate::linalg::{PARALLEL_FROM, multiply_add};
+use crate::linalg::multiply_add;
+use crate::tasks::is_worth_sharing;
 
 /// Most rows of a tile: many, so that what they are multiplied with is packed seldom.
 const ROWS: usize = 256;
@@ -148,7 +149,7 @@ fn run(mut tiles: Vec<Tile<'_>>, sign: f64, poll: &mut Poll<'_>) -> Result<()> {
     let work = |tile: &Tile<'_>| tile.target.len() * tile.a.ncols();
     let (all, largest) =
         tiles.iter().map(work).fold((0, 1), |(all, most), work| (all + work, work.max(most)));
-    if all < PARALLEL_FROM {
+    if !is_worth_sharing(all) {
         for tile in &mut tiles {
             tile.add(sign);
         }

@@ -1,6 +1,5 @@
 //! Difference rows: what is known of `(w_j - w_i).x + (b_j - b_i)` for x in a box.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
@@ -8,6 +7,7 @@ use rayon::prelude::*;
 
 use super::{Pair, row_sums};
 use crate::interval::Interval;
+use crate::lanes::side_by_side;
 use crate::tasks;
 
 /// Most weights that are laid out at a time.
@@ -163,7 +163,7 @@ fn laid_out(kernel: ArrayView2<'_, f32>, units: &[usize]) -> Array2<f32> {
         let inputs = kernel.axis_chunks_iter(Axis(0), INPUTS_AT_ONCE);
         for (part, mut to) in inputs.zip(weights.axis_chunks_iter_mut(Axis(1), INPUTS_AT_ONCE)) {
             for (input, row) in part.rows().into_iter().enumerate() {
-                let row = row.to_slice().map_or_else(|| row.to_vec().into(), Cow::Borrowed);
+                let row = side_by_side(row);
                 for (turned, &unit) in turned.chunks_exact_mut(INPUTS_AT_ONCE).zip(units) {
                     turned[input] = row[unit];
                 }

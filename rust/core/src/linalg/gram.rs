@@ -3,8 +3,9 @@
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
 use rayon::prelude::*;
 
-use super::{PARALLEL_FROM, rows_per_task};
+use super::rows_per_task;
 use crate::error::{Poll, Result};
+use crate::tasks::is_worth_sharing;
 
 /// Rows of a kernel that are widened to f64 at a time.
 const ROWS_WIDENED: usize = 512;
@@ -23,10 +24,10 @@ pub(crate) fn gram(kernel: ArrayView2<'_, f32>, poll: &mut Poll<'_>) -> Result<A
         let mut block = wide.slice_axis_mut(Axis(0), Slice::from(..part.nrows()));
         let work = ndarray::Zip::from(&mut block).and(&part);
         let widen = |wide: &mut f64, &weight: &f32| *wide = f64::from(weight);
-        if part.len() < PARALLEL_FROM {
-            work.for_each(widen);
-        } else {
+        if is_worth_sharing(part.len()) {
             work.par_for_each(widen);
+        } else {
+            work.for_each(widen);
         }
         add_gram(gram.view_mut(), block.view(), 1.0);
     }
@@ -61,7 +62,7 @@ fn add_lower(
             ndarray::linalg::general_mat_mul(sign, &left.t(), &right, 1.0, &mut target);
         }
     };
-    if a.nrows() * gram.len() < PARALLEL_FROM {
+    if !is_worth_sharing(a.nrows() * gram.len()) {
         gram.axis_chunks_iter_mut(Axis(0), rows).enumerate().for_each(task);
         return;
     }
@@ -92,7 +93,7 @@ pub(crate) fn mirror(matrix: &mut Array2<f64>) {
         let turn = |(mut target, tile): (ArrayViewMut2<'_, f64>, ArrayView2<'_, f64>)| {
             target.assign(&tile.t());
         };
-        if size * size < PARALLEL_FROM {
+        if !is_worth_sharing(size * size) {
             targets.zip(tiles).for_each(turn);
         } else {
             targets.into_par_iter().zip(tiles.into_par_iter()).for_each(turn);

@@ -19,9 +19,6 @@ pub(crate) use rows::{
 };
 pub(crate) use spectrum::{frobenius, spectral_norm, spectral_radius};
 
-/// Below this many multiplications a product is not worth sharing out.
-pub(crate) const PARALLEL_FROM: usize = 1 << 19;
-
 /// Which kernels the matrix products of this process run, by the processor's features: results may
 /// differ in their last bits between them, and are the same bytes on each.
 pub fn kernel_path() -> &'static str {

@@ -3,7 +3,8 @@
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 
-use super::{PARALLEL_FROM, rows_per_task};
+use super::rows_per_task;
+use crate::tasks::is_worth_sharing;
 
 /// Rows of the result of a matrix product in f32 that one task takes.
 const ROWS_PER_F32_TASK: usize = 128;
@@ -20,7 +21,7 @@ pub(crate) fn multiply_add(
 
 /// `A B`; threads share out the rows of A.
 pub(crate) fn parallel_product(a: &Array2<f64>, b: &Array2<f64>) -> Array2<f64> {
-    if a.len() * b.ncols() < PARALLEL_FROM {
+    if !is_worth_sharing(a.len() * b.ncols()) {
         return a.dot(b);
     }
     let mut product = Array2::zeros((a.nrows(), b.ncols()));
@@ -41,7 +42,7 @@ pub(crate) fn product_f32(
     b: ArrayView2<'_, f32>,
     product: &mut ArrayViewMut2<'_, f32>,
 ) {
-    let parallel = a.len() * b.ncols() >= PARALLEL_FROM;
+    let parallel = is_worth_sharing(a.len() * b.ncols());
     let rows = a.axis_chunks_iter(Axis(0), ROWS_PER_F32_TASK);
     let targets = product.axis_chunks_iter_mut(Axis(0), ROWS_PER_F32_TASK);
     let task = |(rows, mut target): (ArrayView2<'_, f32>, ArrayViewMut2<'_, f32>)| {

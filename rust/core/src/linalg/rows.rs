@@ -2,15 +2,13 @@
 
 #![expect(clippy::inline_always)] // what is not inlined is compiled for the narrowest registers
 
-use std::borrow::Cow;
-
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, Slice, Zip};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::PARALLEL_FROM;
-use crate::lanes::{self, sum_of_squares};
+use crate::lanes::{self, side_by_side, sum_of_squares};
+use crate::tasks::is_worth_sharing;
 
 /// Columns of a matrix-vector product that one task takes.
 const COLUMNS_PER_TASK: usize = 512;
@@ -35,14 +33,11 @@ pub(crate) fn centre_radius_product(
         let part = kernel.slice_axis(Axis(1), Slice::from(first..first + centres.len()));
         for &row in &rows {
             let (middle, reach) = (centre[row], radius[row]);
-            let weights = part.row(row);
-            // Rows lie side by side but for kernels that nobody has laid out so.
-            let weights = weights.to_slice().map_or_else(|| weights.to_vec().into(), Cow::Borrowed);
-            let weights = weights.as_ref();
+            let weights = &side_by_side(part.row(row));
             lanes::run(AddRow { weights, middle, reach, centres, radii });
         }
     };
-    if rows.len() * columns < PARALLEL_FROM {
+    if !is_worth_sharing(rows.len() * columns) {
         accumulate(0, &mut image.0, &mut image.1);
     } else {
         let radii = image.1.par_chunks_mut(COLUMNS_PER_TASK);
@@ -117,7 +112,7 @@ pub(crate) fn pull_back(
         rows.dot(&block.t())
     };
     let firsts: Vec<usize> = (0..inputs).step_by(KERNEL_ROWS_PER_TASK).collect();
-    let blocks: Vec<Array2<f64>> = if count * kernel.len() < PARALLEL_FROM {
+    let blocks: Vec<Array2<f64>> = if !is_worth_sharing(count * kernel.len()) {
         firsts.iter().map(|&first| task(first)).collect()
     } else {
         firsts.par_iter().map(|&first| task(first)).collect()
@@ -162,7 +157,7 @@ pub(crate) fn selected_products(
         .axis_chunks_iter_mut(Axis(0), SELECTED_ROWS_PER_TASK)
         .zip(by_size.axis_chunks_iter_mut(Axis(0), SELECTED_ROWS_PER_TASK));
     let tasks = parts.zip(targets);
-    if rows.len() * columns.len() * signed.nrows() < PARALLEL_FROM {
+    if !is_worth_sharing(rows.len() * columns.len() * signed.nrows()) {
         tasks.for_each(|((rows, lengths), (signs, sizes))| task(rows, signs, sizes, lengths));
     } else {
         let tasks: Vec<_> = tasks.collect();
@@ -186,7 +181,7 @@ pub(crate) fn select_columns<T: Copy + Default + Send + Sync>(
             *to = from[column];
         }
     };
-    if matrix.nrows() * columns.len() < PARALLEL_FROM {
+    if !is_worth_sharing(matrix.nrows() * columns.len()) {
         work.for_each(row);
     } else {
         work.par_for_each(row);
