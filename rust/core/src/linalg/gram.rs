@@ -93,10 +93,10 @@ pub(crate) fn mirror(matrix: &mut Array2<f64>) {
         let turn = |(mut target, tile): (ArrayViewMut2<'_, f64>, ArrayView2<'_, f64>)| {
             target.assign(&tile.t());
         };
-        if !is_worth_sharing(size * size) {
-            targets.zip(tiles).for_each(turn);
-        } else {
+        if is_worth_sharing(size * size) {
             targets.into_par_iter().zip(tiles.into_par_iter()).for_each(turn);
+        } else {
+            targets.zip(tiles).for_each(turn);
         }
     }
 }

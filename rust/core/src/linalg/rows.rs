@@ -37,13 +37,13 @@ pub(crate) fn centre_radius_product(
             lanes::run(AddRow { weights, middle, reach, centres, radii });
         }
     };
-    if !is_worth_sharing(rows.len() * columns) {
-        accumulate(0, &mut image.0, &mut image.1);
-    } else {
+    if is_worth_sharing(rows.len() * columns) {
         let radii = image.1.par_chunks_mut(COLUMNS_PER_TASK);
         image.0.par_chunks_mut(COLUMNS_PER_TASK).zip(radii).enumerate().for_each(
             |(task, (centres, radii))| accumulate(task * COLUMNS_PER_TASK, centres, radii),
         );
+    } else {
+        accumulate(0, &mut image.0, &mut image.1);
     }
     image
 }
@@ -112,10 +112,10 @@ pub(crate) fn pull_back(
         rows.dot(&block.t())
     };
     let firsts: Vec<usize> = (0..inputs).step_by(KERNEL_ROWS_PER_TASK).collect();
-    let blocks: Vec<Array2<f64>> = if !is_worth_sharing(count * kernel.len()) {
-        firsts.iter().map(|&first| task(first)).collect()
-    } else {
+    let blocks: Vec<Array2<f64>> = if is_worth_sharing(count * kernel.len()) {
         firsts.par_iter().map(|&first| task(first)).collect()
+    } else {
+        firsts.iter().map(|&first| task(first)).collect()
     };
     let mut pulled = Array2::zeros((count, inputs));
     for (first, block) in firsts.into_iter().zip(blocks) {
@@ -157,14 +157,14 @@ pub(crate) fn selected_products(
         .axis_chunks_iter_mut(Axis(0), SELECTED_ROWS_PER_TASK)
         .zip(by_size.axis_chunks_iter_mut(Axis(0), SELECTED_ROWS_PER_TASK));
     let tasks = parts.zip(targets);
-    if !is_worth_sharing(rows.len() * columns.len() * signed.nrows()) {
-        tasks.for_each(|((rows, lengths), (signs, sizes))| task(rows, signs, sizes, lengths));
-    } else {
+    if is_worth_sharing(rows.len() * columns.len() * signed.nrows()) {
         let tasks: Vec<_> = tasks.collect();
         tasks
             .into_par_iter()
             .with_max_len(1)
             .for_each(|((rows, lengths), (signs, sizes))| task(rows, signs, sizes, lengths));
+    } else {
+        tasks.for_each(|((rows, lengths), (signs, sizes))| task(rows, signs, sizes, lengths));
     }
     (by_sign, by_size, lengths)
 }
@@ -181,10 +181,10 @@ pub(crate) fn select_columns<T: Copy + Default + Send + Sync>(
             *to = from[column];
         }
     };
-    if !is_worth_sharing(matrix.nrows() * columns.len()) {
-        work.for_each(row);
-    } else {
+    if is_worth_sharing(matrix.nrows() * columns.len()) {
         work.par_for_each(row);
+    } else {
+        work.for_each(row);
     }
     selected
 }
