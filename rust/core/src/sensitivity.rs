@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
 use rayon::prelude::*;
 
-pub use crate::adjoint::Stretches;
+pub use crate::adjoint::SpectralNorms;
 use crate::adjoint::{ActiveRows, Columns, Enclosure, Tools};
 use crate::bounds::Bounds;
 use crate::error::{Poll, Result};
@@ -58,37 +58,27 @@ enum Outputs {
 impl Sensitivity {
     /// Enclose the Jacobian for every network that merges make of this one.
     ///
-    /// Slopes are those over the whole real line where these are bounded; else those over the
+    /// `norms` are those found for earlier networks of the same run, or none yet. Slopes are those
+    /// over the whole real line where these are bounded; else those over the
     /// node's value intervals, which hold for this network only.
     pub fn of(
         network: &Network,
         groups: &[&Group],
         bounds: &Bounds,
+        norms: &mut SpectralNorms,
         poll: &mut Poll<'_>,
     ) -> Result<Self> {
-        let stretches = &mut Stretches::default();
-        Self::within(MOST_COEFFICIENTS, stretches, network, groups, bounds, poll)
-    }
-
-    /// The same in the course of a run, for which norms of wide kernels are carried along.
-    pub(crate) fn in_run(
-        stretches: &mut Stretches,
-        network: &Network,
-        groups: &[&Group],
-        bounds: &Bounds,
-        poll: &mut Poll<'_>,
-    ) -> Result<Self> {
-        Self::within(MOST_COEFFICIENTS, stretches, network, groups, bounds, poll)
+        Self::within(MOST_COEFFICIENTS, network, groups, bounds, norms, poll)
     }
 
     /// The same with a limit: where a node has more coefficients than this, one row for each logit
     /// and one column for each element that is read, one row bounds all logits together.
     pub fn within(
         most_coefficients: usize,
-        stretches: &mut Stretches,
         network: &Network,
         groups: &[&Group],
         bounds: &Bounds,
+        norms: &mut SpectralNorms,
         poll: &mut Poll<'_>,
     ) -> Result<Self> {
         let mut reached = vec![false; network.nodes().len()];
@@ -104,7 +94,7 @@ impl Sensitivity {
             together: logits.saturating_mul(widest) > most_coefficients,
         };
         let mut open = found.heads(network);
-        let mut tools = Tools::once(std::mem::take(stretches));
+        let mut tools = Tools::once(std::mem::take(norms));
         for id in (0..reached.len()).rev().filter(|&id| reached[id]) {
             let Some(rows) = open[id].take() else { continue };
             let reads = Reads::of(network, groups, id);
@@ -137,7 +127,7 @@ impl Sensitivity {
                 found.outputs.insert(id, rows.kept());
             }
         }
-        *stretches = tools.into_stretches();
+        *norms = tools.into_spectral();
         Ok(found)
     }
 

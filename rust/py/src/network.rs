@@ -13,7 +13,7 @@ use nnprune_core::interval::Intervals;
 use nnprune_core::inversion::invert;
 use nnprune_core::network::{self, Group};
 use nnprune_core::saliency::Saliency;
-use nnprune_core::sensitivity::Sensitivity;
+use nnprune_core::sensitivity::{Sensitivity, SpectralNorms};
 use nnprune_core::{merge, one_shot};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyArrayMethods};
 use pyo3::prelude::*;
@@ -329,7 +329,8 @@ impl Network {
         let input_box = input_box(&self.0, &lower, &upper)?;
         let impacts = enter(py, |poll| {
             let bounds = self.bounds(&input_box, poll)?;
-            let sensitivity = Sensitivity::of(&self.0, &[&group], &bounds, poll)?;
+            let sensitivity =
+                Sensitivity::of(&self.0, &[&group], &bounds, &mut SpectralNorms::default(), poll)?;
             let (change, bounds, sensitivity) = (Change::Interval, &bounds, &sensitivity);
             let scoring = Scoring { change, bounds, sensitivity };
             impact::candidates(&self.0, &group, &pairs, scoring, &mut KnownRows::default(), poll)

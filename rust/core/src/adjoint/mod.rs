@@ -10,7 +10,7 @@ mod enclosure;
 mod norms;
 mod parts;
 mod slopes;
-mod stretches;
+mod spectral;
 mod sums;
 mod through;
 mod times;
@@ -21,7 +21,7 @@ pub(crate) use ellipsoid::reach;
 pub(crate) use enclosure::Enclosure;
 pub(crate) use norms::Norms;
 pub(crate) use parts::Tools;
-pub use stretches::Stretches;
+pub use spectral::SpectralNorms;
 
 use ndarray::{Array2, ArrayView2, Axis, Slice, Zip};
 use rayon::prelude::*;

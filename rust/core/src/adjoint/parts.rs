@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::ellipsoid::{Pulled, Shape, Shapes};
 use super::enclosure::{Enclosure, slack};
-use super::{Norms, Stretches};
+use super::{Norms, SpectralNorms};
 use crate::interval::{Interval, product as times};
 use crate::network::{Network, NodeId, Op};
 
@@ -29,23 +29,23 @@ pub(crate) struct Tools {
     pub(super) shapes: Option<Shapes>,
     /// Where every node is met once, so that norms can be those of what matters there: what is
     /// known of wide kernels' norms.
-    stretches: Option<Stretches>,
+    spectral: Option<SpectralNorms>,
 }
 
 impl Tools {
     /// Balls only, or ellipsoids too: they cost products of square matrices.
     pub(crate) fn new(ellipsoids: bool) -> Self {
-        Self { norms: HashMap::new(), shapes: ellipsoids.then(Shapes::default), stretches: None }
+        Self { norms: HashMap::new(), shapes: ellipsoids.then(Shapes::default), spectral: None }
     }
 
     /// Balls only, for rows that meet every node once.
-    pub(crate) fn once(stretches: Stretches) -> Self {
-        Self { stretches: Some(stretches), ..Self::new(false) }
+    pub(crate) fn once(spectral: SpectralNorms) -> Self {
+        Self { spectral: Some(spectral), ..Self::new(false) }
     }
 
     /// What is known of wide kernels' norms now.
-    pub(crate) fn into_stretches(self) -> Stretches {
-        self.stretches.unwrap_or_default()
+    pub(crate) fn into_spectral(self) -> SpectralNorms {
+        self.spectral.unwrap_or_default()
     }
 
     /// The norms of a node's op; `active` tells for which of its outputs, if it is asked.
@@ -56,10 +56,10 @@ impl Tools {
         active: impl FnOnce() -> Vec<usize>,
     ) -> Arc<Norms> {
         let node = network.node(id);
-        match (&node.op, &mut self.stretches) {
+        match (&node.op, &mut self.spectral) {
             // Units that are gone keep their weights until the end; no row asks for them.
-            (Op::Dense(layer), Some(stretches)) if layer.kernel.ncols() == node.len() => {
-                Arc::new(stretches.norms(id, layer.kernel.view(), &active()))
+            (Op::Dense(layer), Some(spectral)) if layer.kernel.ncols() == node.len() => {
+                Arc::new(spectral.norms(id, layer.kernel.view(), &active()))
             }
             _ => {
                 let make = || Arc::new(Norms::of(network, id));

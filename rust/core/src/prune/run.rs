@@ -12,7 +12,7 @@ use crate::network::{Group, Network, NodeId};
 use crate::one_shot;
 use crate::random::Random;
 use crate::saliency::Saliency;
-use crate::sensitivity::{Sensitivity, Stretches};
+use crate::sensitivity::{Sensitivity, SpectralNorms};
 use crate::trace::{EpochTrace, VisitTrace};
 
 use super::{Merge, Pruning, StoppedBy};
@@ -58,7 +58,7 @@ pub(super) struct Run<'a> {
     pub(super) layers: Vec<Layer>,
     pub(super) cumulative: Intervals,
     /// Norms of wide kernels, which merges change little by little.
-    stretches: Stretches,
+    spectral_norms: SpectralNorms,
     pub(super) random: Random,
     pub(super) merges: Vec<Merge>,
     pub(super) epoch: usize,
@@ -104,7 +104,7 @@ impl<'a> Run<'a> {
             cumulative: Intervals::zeros(sizes.iter().sum()),
             heads: Heads { sizes },
             layers,
-            stretches: Stretches::default(),
+            spectral_norms: SpectralNorms::default(),
             random: Random::from_seed(config.seed),
             merges: Vec::new(),
             epoch: 0,
@@ -142,7 +142,7 @@ impl<'a> Run<'a> {
 
     pub(super) fn restore(&mut self, checkpoint: Checkpoint) {
         self.network = checkpoint.network;
-        self.stretches = Stretches::default();
+        self.spectral_norms = SpectralNorms::default();
         self.merges.truncate(checkpoint.merges);
         self.cumulative = checkpoint.cumulative;
         for (layer, live) in self.layers.iter_mut().zip(checkpoint.live) {
@@ -183,9 +183,8 @@ impl<'a> Run<'a> {
                 .filter(|layer| layer.visit_size() > 0)
                 .map(|layer| &layer.group)
                 .collect();
-            let (network, bounds) = (&self.network, &self.bounds);
-            let sensitivity =
-                Sensitivity::in_run(&mut self.stretches, network, &open, bounds, poll)?;
+            let (network, norms) = (&self.network, &mut self.spectral_norms);
+            let sensitivity = Sensitivity::of(network, &open, &self.bounds, norms, poll)?;
             for index in 0..self.layers.len() {
                 let count = self.layers[index].visit_size();
                 if count > 0 {
@@ -254,7 +253,7 @@ impl<'a> Run<'a> {
         let injected = impact::inject(&self.network, &group, &settled, &self.bounds, known, poll)?;
         let changes = merge::merge(&mut self.network, &group, pairs)?;
         for change in &changes {
-            self.stretches.note(change.node, &change.rounding.rows);
+            self.spectral_norms.note(change.node, &change.rounding.rows);
         }
         let after = self.bounds.updated(&self.network, &group.downstream, poll)?;
         let roundings: Vec<_> = changes.iter().map(|change| change.rounding.clone()).collect();

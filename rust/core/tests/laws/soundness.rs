@@ -11,7 +11,7 @@ use nnprune_core::merge;
 use nnprune_core::network::{Dense, Network, NetworkBuilder, Op};
 use nnprune_core::one_shot::with_final_delegates;
 use nnprune_core::random::Random;
-use nnprune_core::sensitivity::{Sensitivity, Stretches};
+use nnprune_core::sensitivity::{Sensitivity, SpectralNorms};
 use proptest::prelude::*;
 
 use crate::networks::{bounds, chain, network, sample, unit_box};
@@ -63,7 +63,7 @@ proptest! {
         let poll = &mut Poll::new(&mut go_on);
         let before = bounds(&network, unit_box(&network));
         let sensitivity =
-            Sensitivity::within(most, &mut Stretches::default(), &network, &[group], &before, poll)
+            Sensitivity::within(most, &network, &[group], &before, &mut SpectralNorms::default(), poll)
                 .unwrap();
         let known = &mut KnownRows::default();
         let scoring =
@@ -109,7 +109,7 @@ proptest! {
         let mut before = bounds(&network, unit_box(&network));
         let all: Vec<_> = groups.iter().collect();
         let sensitivity =
-            Sensitivity::within(most, &mut Stretches::default(), &network, &all, &before, poll)
+            Sensitivity::within(most, &network, &all, &before, &mut SpectralNorms::default(), poll)
                 .unwrap();
         let random = &mut Random::from_seed(seed + 4);
         let points: Vec<Intervals> = (0..SAMPLES).map(|_| sample(&network, random)).collect();

@@ -20,7 +20,7 @@ const CHANGED_PART: usize = 8;
 
 /// The norms found last, by dense op, and what has changed since.
 #[derive(Debug, Clone)]
-pub struct Stretches {
+pub struct SpectralNorms {
     wider_than: usize,
     known: HashMap<NodeId, Known>,
 }
@@ -33,13 +33,13 @@ struct Known {
     changed: BTreeSet<usize>,
 }
 
-impl Default for Stretches {
+impl Default for SpectralNorms {
     fn default() -> Self {
         Self::wider_than(NARROW)
     }
 }
 
-impl Stretches {
+impl SpectralNorms {
     /// Carry the norms of kernels whose sides are both longer than this.
     pub fn wider_than(units: usize) -> Self {
         Self { wider_than: units, known: HashMap::new() }
@@ -112,13 +112,13 @@ mod tests {
         Array2::from_shape_simple_fn((rows, columns), || (random.uniform() - 0.5) as f32)
     }
 
-    /// The length of the longest image that repeated multiplication finds.
+    /// The spectral norm as repeated multiplication finds it: never too large.
     fn at_least(kernel: &Array2<f32>, active: &[usize]) -> f64 {
         let wide = Array2::from_shape_fn((kernel.nrows(), active.len()), |(row, place)| {
             f64::from(kernel[[row, active[place]]])
         });
         let mut vector = ndarray::Array1::<f64>::ones(active.len());
-        let mut stretch: f64 = 0.0;
+        let mut found: f64 = 0.0;
         for _ in 0..50 {
             let length = vector.dot(&vector).sqrt();
             if length == 0.0 {
@@ -126,10 +126,10 @@ mod tests {
             }
             vector /= length;
             let image = wide.dot(&vector);
-            stretch = image.dot(&image).sqrt();
+            found = image.dot(&image).sqrt();
             vector = wide.t().dot(&image);
         }
-        stretch * (1.0 - 1e-12)
+        found * (1.0 - 1e-12)
     }
 
     proptest! {
@@ -144,8 +144,8 @@ mod tests {
         ) {
             let mut kernel = kernel(seed, rows, columns);
             let mut active: Vec<usize> = (0..columns).collect();
-            let mut stretches = Stretches::wider_than(0);
-            let found = stretches.spectral(3, kernel.view(), &active);
+            let mut norms = SpectralNorms::wider_than(0);
+            let found = norms.spectral(3, kernel.view(), &active);
             prop_assert!(found >= at_least(&kernel, &active));
             for (nominee, delegate) in merges {
                 let (nominee, delegate) = (nominee % rows, delegate % rows);
@@ -153,7 +153,7 @@ mod tests {
                     let sum = &kernel.row(nominee) + &kernel.row(delegate);
                     kernel.row_mut(delegate).assign(&sum);
                     kernel.row_mut(nominee).fill(0.0);
-                    stretches.note(3, &[nominee, delegate]);
+                    norms.note(3, &[nominee, delegate]);
                 }
                 // A column goes, and now and then one is back.
                 if nominee % 5 == 0 {
@@ -161,7 +161,7 @@ mod tests {
                 } else {
                     active.pop();
                 }
-                let found = stretches.spectral(3, kernel.view(), &active);
+                let found = norms.spectral(3, kernel.view(), &active);
                 prop_assert!(found >= at_least(&kernel, &active));
             }
         }
