@@ -15,7 +15,26 @@ pub(crate) const LANES: usize = 8;
 
 /// Run a loop with the widest registers that there are.
 pub(crate) fn run<L: WithSimd>(work: L) -> L::Output {
+    #[cfg(test)]
+    if NARROW.get() {
+        return work.with_simd(pulp::Scalar);
+    }
     Arch::new().dispatch(work)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Whether this thread's loops run without wide registers.
+    static NARROW: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// What `work` makes where this thread's loops run without wide registers.
+#[cfg(test)]
+pub(crate) fn narrowly<R>(work: impl FnOnce() -> R) -> R {
+    NARROW.set(true);
+    let made = work();
+    NARROW.set(false);
+    made
 }
 
 /// A row's numbers side by side, as such loops need them; copied where they do not lie so.
@@ -67,7 +86,9 @@ mod tests {
             values in proptest::collection::vec(-1e3_f64..1e3, 0..50),
         ) {
             let expected: f64 = values.iter().map(|x| x * x).sum();
-            prop_assert!((sum_of_squares(&values) - expected).abs() <= 1e-12 * expected);
+            let found = sum_of_squares(&values);
+            prop_assert!((found - expected).abs() <= 1e-12 * expected);
+            prop_assert_eq!(narrowly(|| sum_of_squares(&values)).to_bits(), found.to_bits());
         }
     }
 }

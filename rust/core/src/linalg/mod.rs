@@ -51,7 +51,7 @@ fn rows_per_task(rows: usize) -> usize {
 /// Weights for tests.
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation)]
-fn sample(seed: u64, rows: usize, columns: usize) -> ndarray::Array2<f32> {
+pub(crate) fn sample(seed: u64, rows: usize, columns: usize) -> ndarray::Array2<f32> {
     let mut random = crate::random::Random::from_seed(seed);
     ndarray::Array2::from_shape_simple_fn((rows, columns), || (random.uniform() - 0.5) as f32)
 }

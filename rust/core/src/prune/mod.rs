@@ -145,3 +145,78 @@ pub fn prune(
     };
     Ok(run.finish(trace, stopped_by))
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array1;
+    use rayon::ThreadPoolBuilder;
+
+    use super::*;
+    use crate::activation::Activation;
+    use crate::config::{AnnealingConfig, BiasTerm, Change, Config, Outgoing};
+    use crate::error::never_stop;
+    use crate::interval::Interval;
+    use crate::lanes;
+    use crate::linalg::sample;
+    use crate::network::{Dense, NetworkBuilder, Op};
+
+    /// Layers of odd widths, so that every loop has whole chunks and a rest.
+    fn network() -> Network {
+        let mut builder = NetworkBuilder::new();
+        builder.add("x", &[], Op::Input, Some(&[45]), None).expect("valid");
+        let mut last = ("x".to_owned(), 45);
+        for (layer, (units, kind)) in
+            [(37, "relu"), (29, "tanh"), (19, "gelu"), (5, "linear")].into_iter().enumerate()
+        {
+            let kernel = sample(layer as u64, last.1, units) / 4.0;
+            let bias = Array1::from_shape_fn(units, |unit| kernel[[0, unit]]);
+            let dense = Dense { kernel: kernel.into(), bias: Some(bias) };
+            let name = format!("d{layer}");
+            builder.add(&name, &[&last.0], Op::Dense(dense), None, None).expect("valid");
+            let activation = Activation::parse(kind, &[]).expect("a known kind");
+            let after = format!("a{layer}");
+            builder.add(&after, &[&name], Op::Activation(activation), None, None).expect("valid");
+            last = (after, units);
+        }
+        builder.build(&[&last.0]).expect("a valid network")
+    }
+
+    #[test]
+    fn wide_registers_change_no_bit() {
+        let network = network();
+        let input: Intervals = (0..45).map(|_| Interval::new(0.0, 1.0)).collect();
+        let input_box = InputBox::new(&network, vec![input]).expect("a valid box");
+        let methods = [
+            Method::Annealing(AnnealingConfig::default()),
+            Method::Greedy { pool: 8, change: Change::Interval },
+        ];
+        for method in methods {
+            let config = Config {
+                layers: Vec::new(),
+                target: 0.7,
+                step: 0.05,
+                method,
+                outgoing: Outgoing::L2,
+                bias: BiasTerm::Absolute,
+                seed: 3,
+                max_output_change: None,
+                lossless: false,
+                width_multiple: 1,
+            };
+            let config = config.check().expect("a valid configuration");
+            let run = || {
+                let mut go_on = never_stop();
+                let on_epoch = &mut |_: &EpochTrace, _: &Network| Verdict::Continue;
+                let observer = Observer { on_epoch, may_undo: false };
+                prune(&network, &input_box, &config, &mut Poll::new(&mut go_on), observer)
+                    .expect("never stopped")
+            };
+            // On one thread, which is the one that runs without them.
+            let pool = ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+            let (wide, narrow) = pool.install(|| (run(), lanes::narrowly(run)));
+            assert_eq!(wide.merges, narrow.merges);
+            assert_eq!(wide.impact, narrow.impact);
+            assert_eq!(wide.trace, narrow.trace);
+        }
+    }
+}
