@@ -36,18 +36,20 @@ test: test-rust test-python  ## Run all tests.
 test-rust:  ## Run the tests of the Rust core (the bindings are tested from Python).
 	cargo test --package nnprune-core --locked
 
+# Two processes for two cores: threads of NumPy's own would only wait for each other.
 .PHONY: test-python
+test-python: export OPENBLAS_NUM_THREADS := 1
 test-python: .venv-test/.package  ## Run the Python tests against the installed wheel.
 	$(TEST)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: .venv-test/.package  ## Check formatting, clippy, ruff, types, and the stub of the core.
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(TEST)/ruff format --check
 	$(TEST)/ruff check
 	$(TEST)/mypy
 	$(TEST)/python -m mypy.stubtest nnprune._core --allowlist .stubtest-allowlist
+	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: format
 format: .venv-test/.package  ## Format the Rust and Python code.

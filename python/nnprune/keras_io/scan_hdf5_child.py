@@ -64,7 +64,9 @@ def scan_hdf5_in_child(path: Path, *, member: str = "", label: str, size: int) -
         if can_fork():
             finished = run_forked(lambda: _answer(*arguments).encode(), seconds=seconds)
         else:
-            finished = run_module(__name__, arguments, seconds=seconds)
+            # NumPy, which h5py brings along, starts no threads for what is never multiplied.
+            one = {"OPENBLAS_NUM_THREADS": "1"}
+            finished = run_module(__name__, arguments, seconds=seconds, variables=one)
     except OSError as error:
         raise FileFormatError(f"{label}: cannot start Python to read it ({error})") from error
     if finished.status is not None and finished.status > 0:  # Python itself failed, not the file
