@@ -104,13 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::random::Random;
-
-    #[expect(clippy::cast_possible_truncation)] // test weights
-    fn kernel(seed: u64, rows: usize, columns: usize) -> Array2<f32> {
-        let mut random = Random::from_seed(seed);
-        Array2::from_shape_simple_fn((rows, columns), || (random.uniform() - 0.5) as f32)
-    }
+    use crate::linalg::sample;
 
     /// The spectral norm as repeated multiplication finds it: never too large.
     fn at_least(kernel: &Array2<f32>, active: &[usize]) -> f64 {
@@ -142,7 +136,7 @@ mod tests {
             columns in 4_usize..40,
             merges in proptest::collection::vec((0_usize..40, 0_usize..40), 1..12),
         ) {
-            let mut kernel = kernel(seed, rows, columns);
+            let mut kernel = sample(seed, rows, columns);
             let mut active: Vec<usize> = (0..columns).collect();
             let mut norms = SpectralNorms::wider_than(0);
             let found = norms.spectral(3, kernel.view(), &active);
