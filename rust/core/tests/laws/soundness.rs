@@ -62,9 +62,9 @@ proptest! {
         let mut go_on = never_stop();
         let poll = &mut Poll::new(&mut go_on);
         let before = bounds(&network, unit_box(&network));
+        let norms = &mut SpectralNorms::default();
         let sensitivity =
-            Sensitivity::within(most, &network, &[group], &before, &mut SpectralNorms::default(), poll)
-                .unwrap();
+            Sensitivity::within(most, &network, &[group], &before, norms, poll).unwrap();
         let known = &mut KnownRows::default();
         let scoring =
             Scoring { change: Change::Interval, bounds: &before, sensitivity: &sensitivity };
@@ -108,9 +108,9 @@ proptest! {
         let poll = &mut Poll::new(&mut go_on);
         let mut before = bounds(&network, unit_box(&network));
         let all: Vec<_> = groups.iter().collect();
+        let norms = &mut SpectralNorms::default();
         let sensitivity =
-            Sensitivity::within(most, &network, &all, &before, &mut SpectralNorms::default(), poll)
-                .unwrap();
+            Sensitivity::within(most, &network, &all, &before, norms, poll).unwrap();
         let random = &mut Random::from_seed(seed + 4);
         let points: Vec<Intervals> = (0..SAMPLES).map(|_| sample(&network, random)).collect();
         let mut merged = network.clone();
