@@ -13,7 +13,7 @@ settings.register_profile(
     "ci",
     derandomize=True,
     deadline=None,
-    max_examples=20,
+    max_examples=36,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
